@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Pinned namespaces. unshare() acts on one thread, and a pool thread that called it would stay inside; so a
+ * thread of its own makes the namespaces, binds its entries of /proc/thread-self/ns onto the pin files, sets
+ * them up from within and ends. Whatever was pinned before a failure is unpinned again. User and PID
+ * namespaces are not made here.
+ */
+#include "addon.h"
+#include "kernel.h"
+
+#include <linux/magic.h>
+#include <net/if.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/vfs.h>
+
+enum { KINDS = 3, STACKED_MAX = 16 };
+
+static const struct {
+    const char *option, *source;
+    int flag;
+} KIND[KINDS] = {
+    {"net", "/proc/thread-self/ns/net", CLONE_NEWNET},
+    {"ipc", "/proc/thread-self/ns/ipc", CLONE_NEWIPC},
+    {"uts", "/proc/thread-self/ns/uts", CLONE_NEWUTS},
+};
+
+typedef struct {
+    Job job;
+    char *pin[KINDS];
+    bool created[KINDS];
+    char *hostname;
+    bool loopback;
+    uint32_t sysctls;
+    char **key, **value;
+} NamespaceJob;
+
+static bool unpin(const char *path, Fail *fail) {
+    for (int i = 0; i < STACKED_MAX; i++) {
+        if (umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) == 0) continue;
+        if (errno == EINVAL || errno == ENOENT || errno == ENOTDIR) break;
+        return fail_set(fail, "umount2", path);
+    }
+    return unlink(path) == 0 || errno == ENOENT || errno == ENOTDIR || fail_set(fail, "unlink", path);
+}
+
+/** An existing file is fine (a crash between create and bind leaves one), an existing pin is somebody's
+ * namespace. */
+static bool pin_file(const char *path, bool *created, Fail *fail) {
+    struct statfs fs;
+    int fd CLOSES = open(path, O_RDONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+    if (fd < 0) return fail_set(fail, "open", path);
+    if (fstatfs(fd, &fs) < 0) return fail_set(fail, "fstatfs", path);
+    if (fs.f_type == NSFS_MAGIC) return fail_code(fail, EEXIST, "open", path);
+    *created = true;
+    return true;
+}
+
+static bool pin_all(NamespaceJob *ns) {
+    Fail *fail = &ns->job.fail;
+    for (int i = 0; i < KINDS; i++) {
+        if (!ns->pin[i]) continue;
+        if (!pin_file(ns->pin[i], &ns->created[i], fail)) return false;
+        if (mount(KIND[i].source, ns->pin[i], NULL, MS_BIND, NULL) < 0)
+            return fail_set(fail, "mount", ns->pin[i]);
+    }
+    return true;
+}
+
+static bool loopback_up(Fail *fail) {
+    struct ifreq request = {.ifr_name = "lo"};
+    int fd CLOSES = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) return fail_set(fail, "socket", NULL);
+    if (ioctl(fd, SIOCGIFFLAGS, &request) < 0) return fail_set(fail, "ioctl(SIOCGIFFLAGS)", "lo");
+    request.ifr_flags |= IFF_UP;
+    return ioctl(fd, SIOCSIFFLAGS, &request) == 0 || fail_set(fail, "ioctl(SIOCSIFFLAGS)", "lo");
+}
+
+static bool write_sysctl(const char *path, const char *value, Fail *fail) {
+    size_t length = strlen(value);
+    int fd CLOSES = open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
+    if (fd < 0) return fail_set(fail, "open", path);
+    ssize_t n = write(fd, value, length);
+    if (n < 0) return fail_set(fail, "write", path);
+    return (size_t)n == length || fail_code(fail, EIO, "write", path);
+}
+
+static bool set_up(NamespaceJob *ns) {
+    Fail *fail = &ns->job.fail;
+    int flags = 0;
+    for (int i = 0; i < KINDS; i++)
+        if (ns->pin[i]) flags |= KIND[i].flag;
+    if (unshare(flags) < 0) return fail_set(fail, "unshare", NULL);
+    if (!pin_all(ns)) return false;
+    if (ns->loopback && !loopback_up(fail)) return false;
+    if (ns->hostname && sethostname(ns->hostname, strlen(ns->hostname)) < 0)
+        return fail_set(fail, "sethostname", NULL);
+    for (uint32_t i = 0; i < ns->sysctls; i++)
+        if (!write_sysctl(ns->key[i], ns->value[i], fail)) return false;
+    return true;
+}
+
+static void undo(NamespaceJob *ns) {
+    Fail ignored = {0};
+    for (int i = KINDS - 1; i >= 0; i--)
+        if (ns->created[i]) unpin(ns->pin[i], &ignored);
+}
+
+static void *inside(void *memory) {
+    NamespaceJob *ns = memory;
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, NULL); // handlers of the process have no business in here
+    if (!set_up(ns)) undo(ns);
+    return NULL;
+}
+
+static bool run_create(Job *job) {
+    pthread_t thread;
+    pthread_attr_t attr;
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, 256 << 10);
+    int rc = pthread_create(&thread, &attr, inside, job);
+    pthread_attr_destroy(&attr);
+    if (rc != 0) return fail_code(&job->fail, rc, "pthread_create", NULL);
+    pthread_join(thread, NULL);
+    return job->fail.err == 0;
+}
+
+static void read_sysctls(Args *args, NamespaceJob *ns, napi_value list) {
+    uint32_t count = args_length(args, list, "sysctls", 4096);
+    if (args->failed) return;
+    ns->key = arena_alloc(args->arena, (count + 1) * sizeof *ns->key);
+    ns->value = arena_alloc(args->arena, (count + 1) * sizeof *ns->value);
+    if (!ns->key || !ns->value) return args_fail(args, "memory", "available");
+    for (uint32_t i = 0; i < count && !args->failed; i++) {
+        napi_value entry = args_item(args, list, i);
+        args_length(args, entry, "sysctls[]", 2);
+        ns->key[i] = args_path(args, args_item(args, entry, 0), "sysctls[][0]");
+        ns->value[i] = args_string(args, args_item(args, entry, 1), "sysctls[][1]");
+        if (!args->failed && (strncmp(ns->key[i], "/proc/sys/", 10) != 0 || strstr(ns->key[i], "/..")))
+            args_fail(args, "sysctls[][0]", "a path below /proc/sys/");
+    }
+    ns->sysctls = count;
+}
+
+MEMBER(gt_create_namespaces) {
+    Args args;
+    NamespaceJob *ns = job_new(&args, env, info, "createNamespaces", sizeof *ns);
+    if (!ns) return NULL;
+    for (int i = 0; i < KINDS; i++) ns->pin[i] = args_opt_path(&args, args.v[0], KIND[i].option);
+    ns->hostname = args_opt_string(&args, args.v[0], "hostname");
+    ns->loopback = args_flag(&args, args.v[0], "loopback");
+    napi_value sysctls = args_member(&args, args.v[0], "sysctls");
+    if (sysctls) read_sysctls(&args, ns, sysctls);
+    if (!ns->pin[0] && !ns->pin[1] && !ns->pin[2]) args_fail(&args, "net, ipc or uts", "given");
+    // Without a namespace of their own these would change the machine's.
+    if (ns->hostname && !ns->pin[2]) args_fail(&args, "hostname", "given together with uts");
+    if (ns->loopback && !ns->pin[0]) args_fail(&args, "loopback", "given together with net");
+    return job_queue(&args, ns, run_create);
+}
+
+typedef struct {
+    Job job;
+    char *path;
+} UnpinJob;
+
+static bool run_unpin(Job *job) { return unpin(((UnpinJob *)job)->path, &job->fail); }
+
+MEMBER(gt_unpin_namespace) {
+    Args args;
+    UnpinJob *job = job_new(&args, env, info, "unpinNamespace", sizeof *job);
+    if (!job) return NULL;
+    job->path = args_path(&args, args.v[0], "path");
+    return job_queue(&args, job, run_unpin);
+}

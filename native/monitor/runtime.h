@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// The OCI runtime as the monitor calls it: global arguments, own log file below the run folder, and the
+// message to pass on when it fails. Knows no verb.
+#ifndef GANTRY_MONITOR_RUNTIME_H
+#define GANTRY_MONITOR_RUNTIME_H
+
+#include "monitor.h"
+
+#define RUNTIME_ARGV_MAX (MAX_RUNTIME_ARGS + 24)
+
+struct runtime_argv {
+    const char *argv[RUNTIME_ARGV_MAX];
+    char *owned[RUNTIME_ARGV_MAX];
+    int count, owned_count;
+    bool failed;
+};
+
+/** RUNTIME [--root R] [args] --log RUNDIR/<log> --log-format json */
+void runtime_argv_begin(struct runtime_argv *a, const char *log);
+/** The text must live until runtime_spawn. */
+void runtime_arg(struct runtime_argv *a, const char *text);
+/** RUNDIR/<name> */
+void runtime_arg_path(struct runtime_argv *a, const char *name);
+/** Runs it and frees the argument list; pid or -1 with errno. */
+pid_t runtime_spawn(struct runtime_argv *a, const int fds[3]);
+/** The tail of the log below the run folder, or (if that is empty) what is in the pipe `err`. Always
+ * NUL-ended. */
+void runtime_message(const char *log, int err, char *text, size_t cap);
+#endif

@@ -1,0 +1,11 @@
+# C tests: built with the system's C library under ASan and UBSan; `make test` runs them.
+MONITOR_TEST_SRC = test/monitor_test.c test/monitor_log_test.c monitor/crilog.c shared/frame.c shared/io.c
+SANITIZE = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+
+TESTS += run-monitor-test
+$(BUILD)/monitor_test: $(MONITOR_TEST_SRC) $(MONITOR_DEP) test/monitor_test.h test/module.mk | $(BUILD)
+	$(CC) $(WARN) -D_GNU_SOURCE $(SANITIZE) -o $@ $(MONITOR_TEST_SRC)
+
+.PHONY: run-monitor-test
+run-monitor-test: $(BUILD)/monitor_test
+	$(BUILD)/monitor_test ../test/vectors/monitor/frames.json

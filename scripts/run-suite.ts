@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * run-suite: runs one vitest suite in this process and writes what came out as JSON: `run-suite.ts UNIT
+ * RESULT.json`. Prints what vitest prints. `scripts/test.ts` starts it as a child, so that a hung suite can be
+ * killed; the verdict is not made here.
+ */
+import { writeFileSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type { Reporter, TestModule } from 'vitest/node'
+import { startVitest } from 'vitest/node'
+import { suites } from './suites.ts'
+import type { Outcome } from './tally.ts'
+
+function outcomesOf(module: TestModule): Outcome[] {
+  const file = module.relativeModuleId
+  const all: Outcome[] = []
+  for (const test of module.children.allTests()) {
+    const result = test.result()
+    if (result.state === 'skipped')
+      all.push({ name: test.fullName, state: 'skipped', reason: result.note, file })
+    // A test that is still pending at the end has not passed, whatever the reason.
+    else all.push({ name: test.fullName, state: result.state === 'passed' ? 'passed' : 'failed', file })
+  }
+  const broken = [...module.errors()]
+  for (const suite of module.children.allSuites()) broken.push(...suite.errors())
+  for (const error of broken) all.push({ name: firstLine(error.message), state: 'failed', file })
+  return all
+}
+
+const firstLine = (text: string): string => text.split('\n', 1)[0] ?? ''
+
+async function main(name: string, resultFile: string): Promise<void> {
+  const suite = suites.find((s) => s.name === name)
+  if (suite === undefined) throw new Error(`there is no suite "${name}"`)
+  const outcomes: Outcome[] = []
+  const collect: Reporter = {
+    onTestRunEnd(modules, unhandled) {
+      for (const module of modules) outcomes.push(...outcomesOf(module))
+      for (const error of unhandled)
+        outcomes.push({ name: `unhandled: ${firstLine(error.message)}`, state: 'failed' })
+    },
+  }
+  const vitest = await startVitest([`test/${name}/`], {
+    root: dirname(dirname(fileURLToPath(import.meta.url))),
+    run: true,
+    watch: false,
+    // Loaded as it is: nothing is written beside the packages, which are read-only in a guest.
+    configLoader: 'native',
+    allowOnly: false,
+    reporters: ['default', collect],
+    fileParallelism: suite.parallel,
+    testTimeout: suite.testMs,
+    hookTimeout: suite.testMs,
+  })
+  await vitest.close()
+  writeFileSync(resultFile, JSON.stringify(outcomes))
+}
+
+const [name = '', resultFile = ''] = process.argv.slice(2)
+await main(name, resultFile)
+process.exit(process.exitCode ?? 0)

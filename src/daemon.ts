@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The life of the daemon, in order: locks, recovery, the socket, signals, a bounded drain. What can be refused
+ * is refused before anything is started. Containers are not its children in spirit: they outlive it.
+ */
+import { lstatSync, mkdirSync, openSync, readdirSync, rmSync } from 'node:fs'
+import { connect } from 'node:net'
+import { dirname } from 'node:path'
+import { Fault } from './base/fault.ts'
+import { hookFromEnvironment, setFaultHook } from './base/fault-point.ts'
+import type { Log } from './base/log.ts'
+import { childScope, cleanupScope, type OwnedScope } from './base/scope.ts'
+import { compose, loadAddon, type Parts, roots, runtimePrograms } from './compose.ts'
+import type { Config } from './config/schema.ts'
+import { type CriServer, serveCri } from './edge/cri/server.ts'
+import type { Context } from './engine/context.ts'
+import { engine as buildEngine } from './engine/engine.ts'
+import type { Engine } from './engine/index.ts'
+import { recover } from './engine/state/recover.ts'
+import type { Native } from './host/native.ts'
+import { idlePass } from './idle.ts'
+import { folders } from './model/names.ts'
+import { allowPeer, groupId } from './peers.ts'
+import { openLog } from './sink.ts'
+import { VERSION } from './version.ts'
+
+export interface Daemon {
+  readonly engine: Engine
+  readonly parts: Parts
+  readonly scope: OwnedScope
+  readonly log: Log
+  /** Stops accepting, drains, ends. Containers go on. Idempotent. @abort finishes */
+  stop(): Promise<void>
+}
+
+/** Descriptors that hold our locks until the process ends; kept here so that nothing closes them. */
+const locks: number[] = []
+
+/** Refuses what cannot work, in one sentence each. */
+function checkMachine(): void {
+  if (process.platform !== 'linux')
+    throw new Fault('unsupported', `gantryd runs on Linux, this is ${process.platform}`)
+  if (process.getuid?.() !== 0) throw new Fault('denied', 'gantryd has to be run as root (try sudo)')
+}
+
+function makeFolders(config: Config): void {
+  const all = folders(roots(config))
+  const make = (path: string, mode = 0o700): void => {
+    try {
+      mkdirSync(path, { recursive: true, mode })
+    } catch (e) {
+      throw Fault.during(`cannot make the folder ${path} (of root, run_dir or socket)`, e)
+    }
+  }
+  make(config.runDir, 0o711)
+  const own = [
+    config.root,
+    all.pods,
+    all.containers,
+    all.trash,
+    all.runPods,
+    all.runContainers,
+    `${config.runDir}/oci`,
+  ]
+  for (const path of own) make(path)
+  make(dirname(config.socket), 0o755)
+  for (const handler of Object.keys(config.runtimes)) make(all.runtime(handler))
+}
+
+/** One daemon per root and per run folder: a lock on each, which the kernel drops when the process ends. */
+function takeLocks(config: Config, native: Native): void {
+  for (const folder of [config.root, config.runDir]) {
+    const fd = openSync(`${folder}/lock`, 'a', 0o600)
+    if (!native.flock(fd))
+      throw new Fault(
+        'exists',
+        `another gantryd is running on ${folder}: stop it first, or choose another root and run_dir`,
+      )
+    locks.push(fd)
+  }
+}
+
+/** Logs of runtime calls that an earlier daemon did not live to read. Only under the lock: nobody else writes there. */
+function dropRuntimeLogs(config: Config): void {
+  for (const handler of Object.keys(config.runtimes)) {
+    const folder = folders(roots(config)).runtime(handler)
+    for (const name of readdirSync(folder)) if (name.startsWith('.log-')) rmSync(`${folder}/${name}`)
+  }
+}
+
+/** A socket that answers belongs to somebody, and so does a file that is no socket: neither is taken away. */
+async function checkSocket(path: string): Promise<void> {
+  if (lstatSync(path, { throwIfNoEntry: false })?.isSocket() === false)
+    throw new Fault('exists', `${path} is there and is no socket: take it away, or set socket`)
+  const busy = await new Promise<boolean>((resolve) => {
+    const probe = connect(path)
+    probe.once('connect', () => {
+      probe.destroy()
+      resolve(true)
+    })
+    probe.once('error', () => resolve(false))
+  })
+  if (busy) throw new Fault('exists', `another program is serving ${path}: stop it, or set socket`)
+}
+
+/** People read a terminal, programs everything else. */
+function logFormat({ log }: Config): 'json' | 'text' {
+  if (log.format !== 'auto') return log.format
+  return process.stderr.isTTY ? 'text' : 'json'
+}
+
+function shownConfig(config: Config): Record<string, unknown> {
+  return { stateDir: config.runDir, ...config }
+}
+
+/** Starts everything; resolves when the socket answers. Throws a Fault with nothing left running. */
+export async function startDaemon(config: Config): Promise<Daemon> {
+  checkMachine()
+  process.title = 'gantryd'
+  process.umask(0o022)
+  installFaultHook()
+  const log = openLog({ level: config.log.level, format: logFormat(config) })
+  const native = loadAddon()
+  await runtimePrograms(config)
+  await checkSocket(config.socket)
+  const gid = await groupId(config.socketGroup)
+  makeFolders(config)
+  takeLocks(config, native)
+  dropRuntimeLogs(config)
+  await checkSocket(config.socket)
+  const scope = childScope({ signal: new AbortController().signal, log })
+  const parts = await compose(config, scope, native)
+  const problems = (await parts.images.load()).map((p) => `${p.file}: ${p.why}`)
+  const recovery = await recover(parts.context)
+  const engine = buildEngine(parts.context, parts.images, [
+    ...Object.values(parts.context.host.facts.leftOut),
+    ...problems,
+    ...recovery.problems,
+  ])
+  for (const problem of engine.problems()) log.warn('problem', { problem })
+  const idle = idlePass(native, { enabled: config.idleTrim, log })
+  const server = await serveCri(scope, engine, {
+    socket: config.socket,
+    gid,
+    maxMessageBytes: config.limits.maxMessageBytes,
+    about: { version: VERSION, config: shownConfig(config) },
+    allows: allowPeer(native, { gid, log }),
+    onActivity: idle.touch,
+  }).catch((e: unknown) => {
+    throw Fault.during(`cannot serve the socket ${config.socket}`, e)
+  })
+  void recovery.background.then(() => parts.images.collect())
+  parts.context.host.network.onChange(() => log.info('network-config-changed', {}))
+  process.on('SIGUSR2', () => dump(engine, log))
+  log.info('ready', { socket: config.socket, version: VERSION, ms: Math.round(performance.now()) })
+  return {
+    engine,
+    parts,
+    scope,
+    log,
+    stop: stopper({
+      server,
+      scope,
+      log,
+      idle,
+      context: parts.context,
+      drainMs: config.shutdown.drainMs,
+    }),
+  }
+}
+
+/** For a daemon that looks stuck: what it holds and waits for, in its log. */
+function dump(engine: Engine, log: Log): void {
+  const count = (all: readonly { readonly state: { readonly phase: string } }[]) => {
+    const out: Record<string, number> = {}
+    for (const { state } of all) out[state.phase] = (out[state.phase] ?? 0) + 1
+    return out
+  }
+  log.info('dump', {
+    pods: count(engine.pods.list()),
+    containers: count(engine.containers.list()),
+    problems: engine.problems(),
+    pulls: engine.images.pulling,
+    ...engine.work(),
+  })
+}
+
+interface Running {
+  readonly server: CriServer
+  readonly scope: OwnedScope
+  readonly log: Log
+  readonly idle: Disposable
+  readonly context: Context
+  readonly drainMs: number
+}
+
+function stopper(r: Running): () => Promise<void> {
+  let stopping: Promise<void> | undefined
+  const stop = async () => {
+    r.log.info('stopping', {})
+    await r.server.close(r.drainMs)
+    r.scope.abort(new Fault('unavailable', 'gantryd is stopping'))
+    r.idle[Symbol.dispose]()
+    // What was given up by the abort still cleans up behind itself: the next daemon should not have to.
+    using cleanup = cleanupScope(r.log, Math.max(r.drainMs, 1000))
+    await r.context.joins.idle(cleanup).catch(() => {})
+    await r.context.host.files.emptyTrash()
+  }
+  return () => {
+    stopping ??= stop()
+    return stopping
+  }
+}
+
+/** The crash suites name fault points in the environment; without it there is no hook. */
+function installFaultHook(): void {
+  const text = process.env.GANTRY_FAULT
+  if (text === undefined) return
+  setFaultHook(
+    hookFromEnvironment(text, {
+      kill: () => process.kill(process.pid, 'SIGKILL'),
+      fail: (name) => {
+        throw new Fault('internal', `fault point ${name}`)
+      },
+    }),
+  )
+}
+
+/** Resolves at the first SIGINT or SIGTERM. Call it early: without it a signal ends the process at once. */
+export function signalled(): Promise<void> {
+  return new Promise((resolve) => {
+    process.once('SIGINT', () => resolve())
+    process.once('SIGTERM', () => resolve())
+  })
+}
+
+/** Waits for SIGINT or SIGTERM, then stops. */
+export async function untilSignalled(daemon: Daemon): Promise<void> {
+  await signalled()
+  await daemon.stop()
+}

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The one wrapper around every RPC: opens the scope (client's cancel, its deadline, the daemon's end), carries
+ * out the method, turns faults into statuses, and writes one line. Payloads are never logged.
+ */
+import type { Metadata } from '@grpc/grpc-js'
+import { asFault, Fault, isFault } from '../../base/fault.ts'
+import { childScope, type OwnedScope, type Scope } from '../../base/scope.ts'
+import { type GrpcError, toGrpc } from './status.ts'
+
+/** RPCs that kubelet and tools send all the time: their line is debug. */
+const CHATTY = /^(List|Stream)|Status$|^Version$|Stats$|Metrics$|^ImageFsInfo$|^RuntimeConfig$|^ExecSync$/
+/** A call that takes longer than this is worth a warning, milliseconds. Waiting calls are meant to be slow. */
+const SLOW_MS = 5_000
+const WAITING = new Set([
+  'StopContainer',
+  'StopPodSandbox',
+  'PullImage',
+  'ExecSync',
+  'RemovePodSandbox',
+  'RemoveContainer',
+])
+
+export interface IncomingCall {
+  readonly cancelled: boolean
+  readonly metadata: Metadata
+  getDeadline(): Date | number
+  on(event: 'cancelled', listener: () => void): unknown
+}
+
+let counter = 0
+
+/** The scope of one call. Its abort reason says who ended it. */
+export function openCall(daemon: Scope, call: IncomingCall, rpc: string): OwnedScope {
+  const scope = childScope(daemon, { log: daemon.log.with({ rpc, call: ++counter }) })
+  const end = () => {
+    const deadline = Number(call.getDeadline())
+    const late = Number.isFinite(deadline) && Date.now() >= deadline - 1
+    scope.abort(
+      late
+        ? new Fault('timeout', `${rpc}: the client's deadline has passed`)
+        : new Fault('cancelled', `${rpc}: cancelled by the client`),
+    )
+  }
+  if (call.cancelled) end()
+  else call.on('cancelled', end)
+  return scope
+}
+
+/** Runs `work`, logs its one line, and gives the value or the status to answer with. */
+export async function answer<T>(
+  scope: OwnedScope,
+  rpc: string,
+  work: () => Promise<T> | T,
+): Promise<{ value: T } | { error: GrpcError }> {
+  const begin = performance.now()
+  try {
+    const value = await work()
+    line(scope, rpc, { ms: performance.now() - begin })
+    return { value }
+  } catch (e) {
+    const error = toGrpc(e)
+    line(scope, rpc, { ms: performance.now() - begin, error: e, code: error.code })
+    return { error }
+  } finally {
+    scope.close()
+  }
+}
+
+function line(scope: Scope, rpc: string, end: { ms: number; error?: unknown; code?: number }): void {
+  const ms = Math.round(end.ms * 100) / 100
+  if (end.error === undefined) {
+    if (ms > SLOW_MS && !WAITING.has(rpc)) scope.log.warn('slow-call', { ms })
+    else if (CHATTY.test(rpc)) scope.log.debug('call', { ms })
+    else scope.log.info('call', { ms })
+    return
+  }
+  const text = asFault(end.error).message
+  if (!isFault(end.error)) {
+    scope.log.error('bug', {
+      ms,
+      error: text,
+      stack: end.error instanceof Error ? end.error.stack : undefined,
+    })
+  } else scope.log.info('call-failed', { ms, code: end.code, kind: end.error.kind, error: text })
+}

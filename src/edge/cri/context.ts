@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What every method is given beside its request. */
+import type { Scope } from '../../base/scope.ts'
+import type { Engine } from '../../engine/index.ts'
+
+export interface Call {
+  readonly scope: Scope
+  readonly engine: Engine
+  readonly about: About
+}
+
+/** What the edge says of the daemon itself. */
+export interface About {
+  readonly version: string
+  /** Shown by `Status(verbose)`; no secrets are in it. */
+  readonly config: Readonly<Record<string, unknown>>
+}

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+/** RunPodSandbox on the wire → RunPod: complete, frozen in meaning, or one Fault that lists every bad field. */
+import { isIP } from 'node:net'
+import type { RunPod } from '../../../engine/pods/run.ts'
+import { clip } from '../../../model/ids.ts'
+import { LIMITS } from '../../../model/limits.ts'
+import type { DnsConfig, PodConfig, PodMetadata, PodNamespaces, PortMapping } from '../../../model/pod.ts'
+import type { v1 } from '../gen/api.js'
+import { Fields } from './fields.ts'
+import { profile, resources } from './shared.ts'
+
+const HOSTNAME = /^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$/
+const MAX_PORT = { min: 0n, max: 65_535n } as const
+
+export function decodeRunPod(request: v1.RunPodSandboxRequest.$Properties): RunPod {
+  const f = new Fields()
+  const config = podConfig(f, request.config ?? undefined)
+  const handler = f.name('runtime_handler', request.runtimeHandler)
+  f.done('invalid pod sandbox')
+  return { config, handler }
+}
+
+function podConfig(f: Fields, c: v1.PodSandboxConfig.$Properties | undefined): PodConfig {
+  if (!c) f.bad('config', 'is required')
+  const linux = c?.linux
+  const security = linux?.securityContext
+  if (security?.runAsGroup && !security.runAsUser)
+    f.bad('config.linux.security_context.run_as_group', 'needs run_as_user')
+  return {
+    metadata: metadata(f, c?.metadata),
+    hostname: hostname(f, c?.hostname),
+    logDirectory: f.path('config.log_directory', c?.logDirectory),
+    dns: dns(f, c?.dnsConfig),
+    portMappings: f
+      .list('config.port_mappings', c?.portMappings, LIMITS.portMappings)
+      .map((p, i) => port(f, i, p)),
+    labels: f.map('config.labels', c?.labels),
+    annotations: f.map('config.annotations', c?.annotations),
+    cgroupParent: cgroupParent(f, linux?.cgroupParent),
+    sysctls: sysctls(f, linux?.sysctls),
+    namespaces: namespaces(f, security?.namespaceOptions),
+    privileged: security?.privileged ?? false,
+    seccomp: profile(f, 'config.linux.security_context.seccomp', {
+      now: security?.seccomp,
+      old: security?.seccompProfilePath,
+      path: true,
+    }),
+    overhead: resources(f, 'config.linux.overhead', linux?.overhead),
+    resources: resources(f, 'config.linux.resources', linux?.resources),
+  }
+}
+
+function metadata(f: Fields, m: v1.PodSandboxMetadata.$Properties | null | undefined): PodMetadata {
+  if (!m) f.bad('config.metadata', 'is required')
+  return {
+    name: f.name('config.metadata.name', m?.name, { required: true }),
+    namespace: f.name('config.metadata.namespace', m?.namespace, { required: true }),
+    uid: f.name('config.metadata.uid', m?.uid, { required: true }),
+    attempt: m?.attempt ?? 0,
+  }
+}
+
+function hostname(f: Fields, value: string | null | undefined): string {
+  const v = value ?? ''
+  if (v === '') return ''
+  if (v.length > LIMITS.hostnameBytes)
+    f.bad('config.hostname', `is longer than ${LIMITS.hostnameBytes} bytes`)
+  else if (!HOSTNAME.test(v)) f.bad('config.hostname', `"${clip(v)}" is not a host name`)
+  return v
+}
+
+function dns(f: Fields, d: v1.DNSConfig.$Properties | null | undefined): DnsConfig | undefined {
+  if (!d) return undefined
+  const words = (field: string, list: readonly string[] | null | undefined) =>
+    f.list(field, list, 64).map((w) => {
+      if (!/^[\x21-\x7e]{1,255}$/.test(w)) f.bad(field, `"${clip(w)}" is not one word`)
+      return w
+    })
+  const servers = words('config.dns_config.servers', d.servers)
+  for (const s of servers)
+    if (isIP(s.replace(/%.*$/, '')) === 0)
+      f.bad('config.dns_config.servers', `"${clip(s)}" is not an address`)
+  return {
+    servers,
+    searches: words('config.dns_config.searches', d.searches),
+    options: words('config.dns_config.options', d.options),
+  }
+}
+
+function port(f: Fields, index: number, p: v1.PortMapping.$Properties): PortMapping {
+  const field = `config.port_mappings[${index}]`
+  const hostIp = f.text(`${field}.host_ip`, p.hostIp, 64)
+  if (hostIp !== '' && isIP(hostIp) === 0) f.bad(`${field}.host_ip`, `"${clip(hostIp)}" is not an address`)
+  return {
+    protocol: f.oneOf(`${field}.protocol`, p.protocol, ['tcp', 'udp', 'sctp'] as const),
+    containerPort: Number(f.int(`${field}.container_port`, p.containerPort, MAX_PORT)),
+    hostPort: Number(f.int(`${field}.host_port`, p.hostPort, MAX_PORT)),
+    hostIp,
+  }
+}
+
+function cgroupParent(f: Fields, value: string | null | undefined): string {
+  const v = f.text('config.linux.cgroup_parent', value)
+  if (v === '' || /^[A-Za-z0-9:_.\\@-]+\.slice$/.test(v)) return v
+  return f.path('config.linux.cgroup_parent', v)
+}
+
+function sysctls(
+  f: Fields,
+  value: { [k: string]: string } | null | undefined,
+): Readonly<Record<string, string>> {
+  const map = f.map('config.linux.sysctls', value)
+  if (Object.keys(map).length > LIMITS.sysctls)
+    f.bad('config.linux.sysctls', `has more than ${LIMITS.sysctls} entries`)
+  for (const [name, text] of Object.entries(map)) {
+    if (text.includes('\0') || text.includes('\n'))
+      f.bad(`config.linux.sysctls["${clip(name)}"]`, 'has control characters in it')
+  }
+  return map
+}
+
+function namespaces(f: Fields, n: v1.NamespaceOption.$Properties | null | undefined): PodNamespaces {
+  const field = 'config.linux.security_context.namespace_options'
+  userns(f, `${field}.userns_options`, n?.usernsOptions)
+  return {
+    network: f.oneOf(`${field}.network`, n?.network, ['pod', undefined, 'node'] as const),
+    pid: f.oneOf(`${field}.pid`, n?.pid, ['pod', 'container', 'node'] as const),
+    ipc: f.oneOf(`${field}.ipc`, n?.ipc, ['pod', undefined, 'node'] as const),
+  }
+}
+
+/** User namespaces come with a later capability: the host's is fine, one of the pod's own is refused. */
+export function userns(f: Fields, field: string, u: v1.UserNamespace.$Properties | null | undefined): void {
+  if (!u) return
+  const mode = f.oneOf(`${field}.mode`, u.mode, ['pod', undefined, 'node'] as const)
+  const mapped = (u.uids?.length ?? 0) > 0 || (u.gids?.length ?? 0) > 0
+  if (mode === 'pod') f.unsupported(field, 'user namespaces of a pod are not offered yet')
+  else if (mapped) f.bad(field, 'mode NODE takes no mappings')
+}

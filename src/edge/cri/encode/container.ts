@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Containers as the CRI shows them; the entry of a list is encoded once per value and cached. */
+import type { Container, MountPropagation } from '../../../model/container.ts'
+import type { Resources } from '../../../model/resources.ts'
+import { signalToCri } from '../../../model/signals.ts'
+import { v1 } from '../gen/api.js'
+
+const STATES = { created: 0, running: 1, exited: 2, creating: 3, leftover: 3 } as const
+const PROPAGATION: Readonly<Record<MountPropagation, number>> = {
+  private: 0,
+  'host-to-container': 1,
+  bidirectional: 2,
+}
+
+export function containerState(c: Container): number {
+  return STATES[c.state.phase]
+}
+
+const imageSpec = (c: Container) => ({
+  image: c.record.config.image,
+  userSpecifiedImage: c.record.config.userSpecifiedImage,
+})
+
+function resources(r: Resources): v1.LinuxContainerResources.$Properties {
+  return {
+    cpuPeriod: r.cpuPeriod,
+    cpuQuota: r.cpuQuota,
+    cpuShares: r.cpuShares,
+    memoryLimitInBytes: r.memoryLimitBytes,
+    memorySwapLimitInBytes: r.memorySwapLimitBytes,
+    oomScoreAdj: BigInt(r.oomScoreAdj),
+    cpusetCpus: r.cpusetCpus,
+    cpusetMems: r.cpusetMems,
+    hugepageLimits: r.hugepages.map((h) => ({ pageSize: h.pageSize, limit: h.limitBytes })),
+    unified: { ...r.unified },
+  }
+}
+
+function times(c: Container) {
+  const s = c.state
+  if (s.phase === 'running') return { startedAt: s.startedAt }
+  if (s.phase !== 'exited') return {}
+  return {
+    startedAt: s.startedAt ?? 0n,
+    finishedAt: s.exit.at,
+    exitCode: s.exit.code,
+    reason: s.exit.reason,
+    message: s.exit.message,
+  }
+}
+
+export function containerStatus(c: Container): v1.ContainerStatus.$Properties {
+  const { record } = c
+  const { config } = record
+  return {
+    id: record.id,
+    metadata: config.metadata,
+    state: containerState(c),
+    createdAt: record.createdAt,
+    ...times(c),
+    image: imageSpec(c),
+    imageRef: record.imageRef,
+    imageId: record.imageId,
+    labels: { ...config.labels },
+    annotations: { ...config.annotations },
+    mounts: config.mounts.map((m) => ({
+      containerPath: m.containerPath,
+      hostPath: m.hostPath,
+      readonly: m.readonly,
+      recursiveReadOnly: m.recursiveReadOnly,
+      selinuxRelabel: m.selinuxRelabel,
+      propagation: PROPAGATION[m.propagation],
+    })),
+    logPath: record.logPath ?? '',
+    resources: { linux: resources(c.resources) },
+    user: {
+      linux: {
+        uid: BigInt(record.user.uid),
+        gid: BigInt(record.user.gid),
+        supplementalGroups: record.user.additionalGids.map(BigInt),
+      },
+    },
+    stopSignal: signalToCri(record.stopSignal),
+  }
+}
+
+const cache = new WeakMap<Container, Uint8Array>()
+
+/** The bytes of one `Container` message. */
+export function containerBytes(c: Container): Uint8Array {
+  const before = cache.get(c)
+  if (before) return before
+  const { record } = c
+  const bytes = v1.Container.encode({
+    id: record.id,
+    podSandboxId: record.pod,
+    metadata: record.config.metadata,
+    image: imageSpec(c),
+    imageRef: record.imageRef,
+    imageId: record.imageId,
+    state: containerState(c),
+    createdAt: record.createdAt,
+    labels: { ...record.config.labels },
+    annotations: { ...record.config.annotations },
+  }).finish()
+  cache.set(c, bytes)
+  return bytes
+}

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The table of all 43 RPCs, one row each: how it is carried out, or which capability brings it. The server
+ * registers from it, the README's status table is written from it; a missing row does not compile.
+ */
+
+import type { Call } from './context.ts'
+import { decodeCreateContainer } from './decode/container.ts'
+import { Fields, requiredId } from './decode/fields.ts'
+import { decodePull } from './decode/image.ts'
+import { decodeRunPod } from './decode/pod.ts'
+import { resources } from './decode/shared.ts'
+import { containerBytes } from './encode/container.ts'
+import { image } from './encode/image.ts'
+import { podBytes } from './encode/pod.ts'
+import { type Encoded, repeatedField1 } from './encode/repeated.ts'
+import { batches, containers, imageName, pods } from './filter.ts'
+import type { RpcMessages, RpcName } from './gen/rpcs.ts'
+import * as show from './show.ts'
+
+type Request<N extends RpcName> = RpcMessages[N]['request']
+type Response<N extends RpcName> = RpcMessages[N]['response']
+
+export type Method<N extends RpcName> =
+  | {
+      readonly is: 'unary'
+      readonly run: (
+        call: Call,
+        request: Request<N>,
+      ) => Promise<Response<N> | Encoded> | Response<N> | Encoded
+    }
+  | {
+      readonly is: 'stream'
+      readonly run: (call: Call, request: Request<N>) => Iterable<Response<N> | Encoded>
+    }
+  /** Answers UNIMPLEMENTED and says what will bring it. */
+  | { readonly is: 'later'; readonly capability: string }
+
+const unary = <N extends RpcName>(run: Extract<Method<N>, { is: 'unary' }>['run']) =>
+  ({ is: 'unary', run }) as const
+const stream = <N extends RpcName>(run: Extract<Method<N>, { is: 'stream' }>['run']) =>
+  ({ is: 'stream', run }) as const
+const later = (capability: string) => ({ is: 'later', capability }) as const
+
+const STREAMING = 'streaming'
+const OBSERVED = 'statistics, metrics and events'
+const CHECKPOINT = 'checkpoint and restore'
+const PODS_IN_FULL = 'pods and containers in full'
+
+const SECOND_MS = 1000
+const MAX_SECONDS = { min: 0n, max: 2n ** 31n } as const
+
+export const methods: { readonly [N in RpcName]: Method<N> } = {
+  Version: unary<'Version'>(({ about }) => show.version(about)),
+  RunPodSandbox: unary<'RunPodSandbox'>(async ({ scope, engine }, request) => ({
+    podSandboxId: await engine.pods.run(scope, decodeRunPod(request)),
+  })),
+  StopPodSandbox: unary<'StopPodSandbox'>(async ({ scope, engine }, { podSandboxId }) => {
+    await engine.pods.stop(scope, requiredId('pod_sandbox_id', podSandboxId))
+    return {}
+  }),
+  RemovePodSandbox: unary<'RemovePodSandbox'>(async ({ scope, engine }, { podSandboxId }) => {
+    await engine.pods.remove(scope, requiredId('pod_sandbox_id', podSandboxId))
+    return {}
+  }),
+  PodSandboxStatus: unary<'PodSandboxStatus'>(({ engine }, request) =>
+    show.podSandboxStatus(engine, request),
+  ),
+  ListPodSandbox: unary<'ListPodSandbox'>(({ engine }, { filter }) =>
+    repeatedField1(pods(engine, filter).map(podBytes)),
+  ),
+  StreamPodSandboxes: stream<'StreamPodSandboxes'>(function* ({ engine }, { filter }) {
+    for (const some of batches(pods(engine, filter))) yield repeatedField1(some.map(podBytes))
+  }),
+  CreateContainer: unary<'CreateContainer'>(async ({ scope, engine }, request) => ({
+    containerId: await engine.containers.create(scope, decodeCreateContainer(request)),
+  })),
+  StartContainer: unary<'StartContainer'>(async ({ scope, engine }, { containerId }) => {
+    await engine.containers.start(scope, requiredId('container_id', containerId))
+    return {}
+  }),
+  StopContainer: unary<'StopContainer'>(async ({ scope, engine }, { containerId, timeout }) => {
+    await engine.containers.stop(scope, {
+      id: requiredId('container_id', containerId),
+      graceMs: seconds('timeout', timeout) * SECOND_MS,
+    })
+    return {}
+  }),
+  RemoveContainer: unary<'RemoveContainer'>(async ({ scope, engine }, { containerId }) => {
+    await engine.containers.remove(scope, requiredId('container_id', containerId))
+    return {}
+  }),
+  ListContainers: unary<'ListContainers'>(({ engine }, { filter }) =>
+    repeatedField1(containers(engine, filter).map(containerBytes)),
+  ),
+  StreamContainers: stream<'StreamContainers'>(function* ({ engine }, { filter }) {
+    for (const some of batches(containers(engine, filter))) yield repeatedField1(some.map(containerBytes))
+  }),
+  ContainerStatus: unary<'ContainerStatus'>((call, request) =>
+    show.containerStatusReply(call.engine, request),
+  ),
+  UpdateContainerResources: unary<'UpdateContainerResources'>(async ({ scope, engine }, request) => {
+    const f = new Fields()
+    const change = resources(f, 'linux', request.linux)
+    f.done('invalid update')
+    const id = requiredId('container_id', request.containerId)
+    if (change) await engine.containers.update(scope, { id, change })
+    return {}
+  }),
+  ReopenContainerLog: unary<'ReopenContainerLog'>(async ({ scope, engine }, { containerId }) => {
+    await engine.containers.reopenLog(scope, requiredId('container_id', containerId))
+    return {}
+  }),
+  ExecSync: unary<'ExecSync'>(async ({ scope, engine }, request) => {
+    const f = new Fields()
+    if ((request.cmd ?? []).length === 0) f.bad('cmd', 'is required')
+    if ((request.cmd ?? []).some((word) => word.includes('\0'))) f.bad('cmd', 'has a NUL in it')
+    f.done('invalid exec')
+    const { code, stdout, stderr } = await engine.containers.execSync(scope, {
+      id: requiredId('container_id', request.containerId),
+      args: request.cmd ?? [],
+      timeoutMs: seconds('timeout', request.timeout) * SECOND_MS,
+    })
+    return { exitCode: code, stdout, stderr }
+  }),
+  Exec: later(STREAMING),
+  Attach: later(STREAMING),
+  PortForward: later(STREAMING),
+  ContainerStats: later(OBSERVED),
+  ListContainerStats: later(OBSERVED),
+  StreamContainerStats: later(OBSERVED),
+  PodSandboxStats: later(OBSERVED),
+  ListPodSandboxStats: later(OBSERVED),
+  StreamPodSandboxStats: later(OBSERVED),
+  // The pod CIDR is for network plugins that want it from the runtime; CNI configurations carry their own.
+  UpdateRuntimeConfig: unary<'UpdateRuntimeConfig'>(() => ({})),
+  Status: unary<'Status'>((call, { verbose }) => show.status(call, verbose)),
+  CheckpointContainer: later(CHECKPOINT),
+  CheckpointPod: later(CHECKPOINT),
+  RestorePod: later(CHECKPOINT),
+  GetContainerEvents: later(OBSERVED),
+  ListMetricDescriptors: later(OBSERVED),
+  ListPodSandboxMetrics: later(OBSERVED),
+  StreamPodSandboxMetrics: later(OBSERVED),
+  RuntimeConfig: unary<'RuntimeConfig'>(({ engine }) => show.runtimeConfig(engine)),
+  UpdatePodSandboxResources: later(PODS_IN_FULL),
+  ListImages: unary<'ListImages'>(({ engine }, { filter }) => ({
+    images: engine.images.list(filter?.image?.image ?? '').map(image),
+  })),
+  StreamImages: stream<'StreamImages'>(function* ({ engine }, { filter }) {
+    for (const some of batches(engine.images.list(filter?.image?.image ?? '')))
+      yield { images: some.map(image) }
+  }),
+  ImageStatus: unary<'ImageStatus'>(({ engine }, request) => show.imageStatus(engine, request)),
+  PullImage: unary<'PullImage'>(async ({ scope, engine }, request) => ({
+    imageRef: (await engine.images.pull(scope, decodePull(request))).id,
+  })),
+  RemoveImage: unary<'RemoveImage'>(async ({ scope, engine }, request) => {
+    await engine.images.remove(scope, imageName(request.image, 'image.image'))
+    return {}
+  }),
+  ImageFsInfo: unary<'ImageFsInfo'>(({ engine }) => show.imageFsInfo(engine)),
+}
+
+function seconds(field: string, value: bigint | number | null | undefined): number {
+  const f = new Fields()
+  const v = f.int(field, value, MAX_SECONDS)
+  f.done('invalid request')
+  return Number(v)
+}

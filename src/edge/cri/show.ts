@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The replies that only show what is known: Version, Status, RuntimeConfig, and the status of single objects. */
+import type { Engine } from '../../engine/index.ts'
+import { containerPid } from '../../model/container.ts'
+import type { About, Call } from './context.ts'
+import { requiredId } from './decode/fields.ts'
+import { containerStatus } from './encode/container.ts'
+import { image, imageInfo } from './encode/image.ts'
+import { podStatus } from './encode/pod.ts'
+import { imageName } from './filter.ts'
+import type { v1 } from './gen/api.js'
+
+const SYSTEMD = 0
+const CGROUPFS = 1
+
+export function version(about: About): v1.VersionResponse.$Properties {
+  return { version: '0.1.0', runtimeName: 'gantry', runtimeVersion: about.version, runtimeApiVersion: 'v1' }
+}
+
+export async function status(
+  call: Call,
+  verbose: boolean | null | undefined,
+): Promise<v1.StatusResponse.$Properties> {
+  const { engine, scope, about } = call
+  const health = await engine.health(scope)
+  const handlers = Object.values(engine.facts.handlers).map((h) => ({
+    name: h.name,
+    features: { recursiveReadOnlyMounts: h.recursiveReadOnlyMounts, userNamespaces: false },
+  }))
+  const standard = handlers.find((h) => h.name === engine.defaultHandler)
+  return {
+    status: {
+      conditions: [
+        { type: 'RuntimeReady', status: health.runtimeReady, reason: '', message: '' },
+        {
+          type: 'NetworkReady',
+          status: health.network.ready,
+          reason: health.network.ready ? '' : health.network.reason,
+          message: health.network.ready ? '' : health.network.message,
+        },
+      ],
+    },
+    runtimeHandlers: [...handlers, ...(standard ? [{ ...standard, name: '' }] : [])],
+    features: { supplementalGroupsPolicy: true, userNamespacesHostNetwork: false, mountOptions: false },
+    info: verbose
+      ? {
+          config: JSON.stringify(about.config),
+          problems: JSON.stringify({ problems: engine.problems() }),
+          host: JSON.stringify(hostInfo(engine, health.network.networkName)),
+        }
+      : {},
+  }
+}
+
+/** What the machine is, as `gantry status` shows it. */
+function hostInfo({ facts, defaultHandler }: Engine, network: string | undefined): object {
+  return {
+    kernel: facts.kernel,
+    cgroupVersion: facts.cgroupVersion,
+    cgroupDriver: facts.cgroupDriver,
+    network: network ?? '',
+    defaultHandler,
+    handlers: Object.fromEntries(Object.values(facts.handlers).map((h) => [h.name, h.version])),
+  }
+}
+
+export function runtimeConfig(engine: Engine): v1.RuntimeConfigResponse.$Properties {
+  return { linux: { cgroupDriver: engine.facts.cgroupDriver === 'systemd' ? SYSTEMD : CGROUPFS } }
+}
+
+/** JSON for `crictl inspect*`: bigints as numbers where they are exact, else as text. */
+function info(value: object): string {
+  return JSON.stringify(value, (_key, v: unknown) => {
+    if (typeof v !== 'bigint') return v
+    return v <= BigInt(Number.MAX_SAFE_INTEGER) && v >= -BigInt(Number.MAX_SAFE_INTEGER)
+      ? Number(v)
+      : v.toString()
+  })
+}
+
+export function podSandboxStatus(
+  engine: Engine,
+  request: v1.PodSandboxStatusRequest.$Properties,
+): v1.PodSandboxStatusResponse.$Properties {
+  const pod = engine.pods.get(requiredId('pod_sandbox_id', request.podSandboxId))
+  const { record, state } = pod
+  return {
+    status: podStatus(pod),
+    containersStatuses: engine.pods.containersOf(pod).map(containerStatus),
+    info: request.verbose
+      ? {
+          info: info({
+            pid: state.phase === 'ready' ? (state.pause?.pid ?? 0) : 0,
+            runtimeHandler: record.handler,
+            cgroup: record.cgroup,
+            state,
+            config: record.config,
+          }),
+        }
+      : {},
+  }
+}
+
+export function containerStatusReply(
+  engine: Engine,
+  request: v1.ContainerStatusRequest.$Properties,
+): v1.ContainerStatusResponse.$Properties {
+  const c = engine.containers.get(requiredId('container_id', request.containerId))
+  return {
+    status: containerStatus(c),
+    info: request.verbose
+      ? {
+          info: info({
+            sandboxID: c.record.pod,
+            pid: containerPid(c) ?? 0,
+            runtimeHandler: c.record.handler,
+            cgroup: c.record.cgroup,
+            state: c.state,
+            config: c.record.config,
+          }),
+        }
+      : {},
+  }
+}
+
+export function imageStatus(
+  engine: Engine,
+  request: v1.ImageStatusRequest.$Properties,
+): v1.ImageStatusResponse.$Properties {
+  const found = engine.images.find(imageName(request.image, 'image.image'))
+  if (!found) return {}
+  return { image: image(found), info: request.verbose ? { info: imageInfo(found) } : {} }
+}
+
+export function imageFsInfo(engine: Engine): v1.ImageFsInfoResponse.$Properties {
+  const use = engine.images.fsInfo()
+  return {
+    imageFilesystems: [
+      {
+        timestamp: use.atNs,
+        fsId: { mountpoint: use.mountpoint },
+        usedBytes: { value: use.bytes },
+        inodesUsed: { value: use.inodes },
+      },
+    ],
+  }
+}

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Puts the verbs of the engine behind its interface. Nothing is decided here but what is visible to clients. */
+import { Fault } from '../base/fault.ts'
+import { type Container, containerVisible } from '../model/container.ts'
+import { clip } from '../model/ids.ts'
+import { type Pod, podVisible } from '../model/pod.ts'
+import { createContainer } from './containers/create.ts'
+import { execSync } from './containers/exec-sync.ts'
+import { removeContainer } from './containers/remove.ts'
+import { startContainer } from './containers/start.ts'
+import { stopContainer } from './containers/stop.ts'
+import { reopenLog, updateContainer } from './containers/update.ts'
+import type { Context } from './context.ts'
+import type { Images } from './images/images.ts'
+import type { Engine } from './index.ts'
+import { runPod } from './pods/run.ts'
+import { removePod, stopPod } from './pods/stop.ts'
+
+function visible<T extends Pod | Container>(found: T, isVisible: (value: T) => boolean, what: string): T {
+  if (isVisible(found)) return found
+  throw new Fault('not-found', `${what} "${clip(found.record.id)}" is ${found.state.phase}`)
+}
+
+export function engine(ctx: Context, images: Images, startProblems: readonly string[]): Engine {
+  const { catalog } = ctx
+  return {
+    pods: {
+      run: (scope, command) => runPod(ctx, scope, command),
+      stop: (scope, id) => stopPod(ctx, scope, id),
+      remove: (scope, id) => removePod(ctx, scope, id),
+      get: (id) => visible(catalog.pod(id), podVisible, 'pod sandbox'),
+      list: () => [...catalog.pods.byId.values()].filter(podVisible),
+      containersOf: (pod) => catalog.containersOf(pod.record.id).filter(containerVisible),
+    },
+    containers: {
+      create: (scope, command) => createContainer(ctx, scope, command),
+      start: (scope, id) => startContainer(ctx, scope, id),
+      stop: (scope, command) => stopContainer(ctx, scope, command),
+      remove: (scope, id) => removeContainer(ctx, scope, id),
+      get: (id) => visible(catalog.container(id), containerVisible, 'container'),
+      list: () => [...catalog.containers.byId.values()].filter(containerVisible),
+      update: (scope, command) => updateContainer(ctx, scope, command),
+      execSync: (scope, command) => execSync(ctx, scope, command),
+      reopenLog: (scope, id) => reopenLog(ctx, scope, id),
+    },
+    images,
+    facts: ctx.host.facts,
+    defaultHandler: ctx.options.defaultHandler,
+    async health(scope) {
+      return { runtimeReady: true, network: await ctx.host.network.status(scope) }
+    },
+    problems: () => [...startProblems, ...leftovers(ctx)],
+    work: () => ({ locks: ctx.locks.held(), joined: ctx.joins.size }),
+  }
+}
+
+function leftovers(ctx: Context): readonly string[] {
+  const all = [...ctx.catalog.pods.byId.values(), ...ctx.catalog.containers.byId.values()]
+  return all.flatMap(({ record, state }) =>
+    state.phase === 'leftover' ? [`${record.id.slice(0, 13)} waits to be cleaned up: ${state.why}`] : [],
+  )
+}

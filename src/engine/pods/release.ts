@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Taking a pod apart: the one path for it, with four callers (a failed run, Stop, Remove, recovery). Each
+ * release is idempotent and accepts "never was". The order is that of making, backwards.
+ */
+import { asFault, Fault } from '../../base/fault.ts'
+import type { Release } from '../../base/undo.ts'
+import { podPaths } from '../../model/names.ts'
+import { pausedId } from '../../model/plan/pod.ts'
+import type { PodRecord } from '../../model/pod.ts'
+import type { Context } from '../context.ts'
+
+const SIGKILL = 9
+
+/** The pause process and its cgroup and bundle mounts. */
+export function releasePause(ctx: Context, record: PodRecord): Release {
+  return async (scope) => {
+    if (record.config.namespaces.pid !== 'pod') return
+    const runtime = ctx.host.runtime(record.handler)
+    const paths = podPaths(ctx.options.roots, record.id)
+    const pid = Number((await ctx.host.files.read(paths.pausePidFile))?.trim())
+    const process = Number.isInteger(pid) ? ctx.host.processes.identify(pid) : undefined
+    if (process && (await runtime.status(scope, pausedId(record.id))) !== undefined) {
+      // Killed by pidfd and awaited first: `delete --force` would poll for 100 ms.
+      ctx.host.processes.signal(process, SIGKILL)
+      await ctx.host.processes.gone(scope, process)
+    }
+    await runtime.delete(scope, pausedId(record.id), { force: false })
+  }
+}
+
+export function releaseNetwork(ctx: Context, record: PodRecord): Release {
+  return async (scope) => {
+    if (record.config.namespaces.network !== 'pod') return
+    await ctx.host.network.detach(scope, podPaths(ctx.options.roots, record.id).state)
+  }
+}
+
+export function releaseNamespaces(ctx: Context, record: PodRecord): Release {
+  return (scope) => ctx.host.namespaces.release(scope, podPaths(ctx.options.roots, record.id))
+}
+
+export function releaseShm(ctx: Context, record: PodRecord): Release {
+  return (scope) => ctx.host.namespaces.releaseShm(scope, podPaths(ctx.options.roots, record.id).shm)
+}
+
+export function releaseCgroup(ctx: Context, record: PodRecord): Release {
+  return (scope) => {
+    const { parent, sandbox, ownsParent } = record.cgroup
+    return ctx.host.cgroups.remove(scope, ownsParent ? parent : sandbox)
+  }
+}
+
+export function releaseRunFolder(ctx: Context, record: PodRecord): Release {
+  return () => ctx.host.files.removeTree(podPaths(ctx.options.roots, record.id).run)
+}
+
+/** What Stop takes: the processes, the network and the namespaces. Files, cgroup and record stay for Remove. */
+export function stopReleases(ctx: Context, record: PodRecord): readonly (readonly [string, Release])[] {
+  return [
+    ['pause process', releasePause(ctx, record)],
+    ['pod network', releaseNetwork(ctx, record)],
+    ['namespaces', releaseNamespaces(ctx, record)],
+    ['shared memory', releaseShm(ctx, record)],
+  ]
+}
+
+/** Everything of a pod but its record. */
+export function allReleases(ctx: Context, record: PodRecord): readonly (readonly [string, Release])[] {
+  return [
+    ...stopReleases(ctx, record),
+    ['cgroup', releaseCgroup(ctx, record)],
+    ['run folder', releaseRunFolder(ctx, record)],
+  ]
+}
+
+/**
+ * Runs releases in order; one that fails does not stop the rest. Resolves with what is left over, by name.
+ * @abort finishes
+ */
+export async function releaseAll(
+  ctx: Context,
+  releases: readonly (readonly [string, Release])[],
+  scope: Parameters<Release>[0],
+): Promise<readonly { readonly name: string; readonly fault: Fault }[]> {
+  const left: { name: string; fault: Fault }[] = []
+  for (const [name, release] of releases) {
+    try {
+      await release(scope)
+    } catch (e) {
+      left.push({ name, fault: asFault(e) })
+      ctx.daemon.log.warn('release-failed', { what: name, error: asFault(e).message })
+    }
+  }
+  return left
+}
+
+/** One Fault of several leftovers, with the kind of the first. */
+export function leftoverFault(what: string, left: readonly { name: string; fault: Fault }[]): Fault {
+  const [first] = left
+  const text = left.map((l) => `${l.name}: ${l.fault.message}`).join('; ')
+  return new Fault(
+    first?.fault.kind ?? 'internal',
+    `${what}: not everything could be released: ${text}; call again`,
+  )
+}

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What this machine can do, probed once at start by `host/facts.ts`. Plans are made from it. */
+import type { CgroupDriver } from './names.ts'
+
+export type RuntimeKind = 'runc' | 'crun' | 'runsc'
+
+/** A configured handler whose program was found. */
+export interface RuntimeProgram {
+  readonly handler: string
+  readonly kind: RuntimeKind
+  readonly path: string
+}
+
+/** What an OCI runtime has to get along with on this machine. */
+export interface RuntimeGround {
+  /** Controllers of a v2 tree that lies beside v1 hierarchies; empty on a machine with one version. */
+  readonly hybridControllers: readonly string[]
+}
+
+export interface HandlerFacts {
+  readonly name: string
+  /** The `ociVersion` to write into bundles: the newest that both sides know. */
+  readonly ociVersion: string
+  readonly version: string
+  readonly recursiveReadOnlyMounts: boolean
+  readonly idmapMounts: boolean
+  readonly seccomp: boolean
+  readonly apparmor: boolean
+}
+
+export interface HostFacts {
+  readonly bootId: string
+  readonly kernel: string
+  readonly architecture: 'amd64' | 'arm64'
+  readonly cgroupVersion: 1 | 2
+  readonly cgroupDriver: CgroupDriver
+  /** Where each v1 controller and the v2 tree (`unified`) are mounted; both on a hybrid machine. */
+  readonly cgroupMounts: Readonly<Record<string, string>>
+  readonly swapAccounting: boolean
+  readonly hugepageSizes: readonly string[]
+  readonly apparmor: boolean
+  readonly seccomp: boolean
+  /** The lowest oom_score_adj that this process may give: its own without CAP_SYS_RESOURCE. */
+  readonly minOomScoreAdj: number
+  /** Capabilities of the bounding set, `CAP_…`. */
+  readonly capabilities: readonly string[]
+  readonly handlers: Readonly<Record<string, HandlerFacts>>
+  /** Handlers that are configured and installed but cannot work on this machine, and why. */
+  readonly leftOut: Readonly<Record<string, string>>
+}

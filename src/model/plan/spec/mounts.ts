@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * `mounts` of a container's OCI spec: the file systems every container has, the pod's files, and the mounts
+ * of the request, which win over both. Also says what the rootfs propagation has to be.
+ */
+import { Fault } from '../../../base/fault.ts'
+import type { MountRequest } from '../../container.ts'
+import { clip } from '../../ids.ts'
+import type { OciMount } from './oci.ts'
+
+export interface BaseMounts {
+  readonly privileged: boolean
+  readonly readonlyRootfs: boolean
+  readonly cgroupVersion: 1 | 2
+  readonly hostIpc: boolean
+  readonly hostNetwork: boolean
+  readonly shm: string
+  readonly resolvConf: string
+  readonly hostname: string
+  readonly hosts: string
+}
+
+const NODEV = ['nosuid', 'noexec', 'nodev']
+
+/** What each container has without asking. */
+export function baseMounts(o: BaseMounts): readonly OciMount[] {
+  const file = (destination: string, source: string): OciMount => ({
+    destination,
+    type: 'bind',
+    source,
+    options: ['bind', 'rprivate', ...NODEV, o.readonlyRootfs ? 'ro' : 'rw'],
+  })
+  return [
+    { destination: '/proc', type: 'proc', source: 'proc', options: NODEV },
+    {
+      destination: '/dev',
+      type: 'tmpfs',
+      source: 'tmpfs',
+      options: ['nosuid', 'strictatime', 'mode=755', 'size=65536k'],
+    },
+    {
+      destination: '/dev/pts',
+      type: 'devpts',
+      source: 'devpts',
+      options: ['nosuid', 'noexec', 'newinstance', 'ptmxmode=0666', 'mode=0620', 'gid=5'],
+    },
+    { destination: '/dev/mqueue', type: 'mqueue', source: 'mqueue', options: NODEV },
+    { destination: '/sys', type: 'sysfs', source: 'sysfs', options: [...NODEV, o.privileged ? 'rw' : 'ro'] },
+    {
+      destination: '/sys/fs/cgroup',
+      type: 'cgroup',
+      source: 'cgroup',
+      options: [...NODEV, 'relatime', o.privileged ? 'rw' : 'ro'],
+    },
+    {
+      destination: '/dev/shm',
+      type: 'bind',
+      source: o.hostIpc ? '/dev/shm' : o.shm,
+      options: ['rbind', 'rprivate', ...NODEV, 'rw'],
+    },
+    file('/etc/resolv.conf', o.resolvConf),
+    file('/etc/hostname', o.hostname),
+    file('/etc/hosts', o.hosts),
+  ]
+}
+
+const PROPAGATION = { private: 'rprivate', 'host-to-container': 'rslave', bidirectional: 'rshared' } as const
+
+/** One mount of the request as an OCI bind mount. `source` has its links resolved already. */
+function requested(m: MountRequest, source: string): OciMount {
+  const options = [
+    'rbind',
+    PROPAGATION[m.propagation],
+    m.recursiveReadOnly ? 'rro' : m.readonly ? 'ro' : 'rw',
+  ]
+  return { destination: m.containerPath, type: 'bind', source, options }
+}
+
+export interface ResolvedMount {
+  readonly request: MountRequest
+  /** host_path with its symlinks followed. */
+  readonly source: string
+}
+
+/**
+ * Base and requested mounts in the order in which they have to be made: parents before children, a later
+ * request after an earlier one. A request over a base mount replaces it and what lies below it.
+ */
+export function allMounts(base: readonly OciMount[], wanted: readonly ResolvedMount[]): readonly OciMount[] {
+  const covers = (parent: string, path: string) => path === parent || path.startsWith(`${parent}/`)
+  const kept = base.filter((b) => !wanted.some((w) => covers(w.request.containerPath, b.destination)))
+  const depth = (path: string) => path.split('/').filter((p) => p !== '').length
+  const ordered = wanted
+    .map((w, i) => ({ w, i }))
+    .sort((a, b) => depth(a.w.request.containerPath) - depth(b.w.request.containerPath) || a.i - b.i)
+  return [...kept, ...ordered.map(({ w }) => requested(w.request, w.source))]
+}
+
+/** The widest propagation that any mount needs of the rootfs; undefined leaves the runtime's default. */
+export function rootfsPropagation(wanted: readonly MountRequest[]): string | undefined {
+  if (wanted.some((m) => m.propagation === 'bidirectional')) return 'rshared'
+  if (wanted.some((m) => m.propagation === 'host-to-container')) return 'rslave'
+  return undefined
+}
+
+/** The rules of the CRI for one mount; throws `invalid` naming the container path. */
+export function checkMount(
+  m: MountRequest,
+  features: { readonly recursiveReadOnly: boolean; readonly privileged: boolean },
+): void {
+  const name = `mount at ${clip(m.containerPath)}`
+  if (m.recursiveReadOnly && !features.recursiveReadOnly) {
+    throw new Fault(
+      'unsupported',
+      `${name}: recursive_read_only is not offered by this runtime handler or kernel`,
+    )
+  }
+  if (m.recursiveReadOnly && !m.readonly)
+    throw new Fault('invalid', `${name}: recursive_read_only needs readonly`)
+  if (m.recursiveReadOnly && m.propagation !== 'private') {
+    throw new Fault('invalid', `${name}: recursive_read_only needs private propagation`)
+  }
+}

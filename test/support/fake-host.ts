@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * fake-host: the interface `Host` over books instead of a kernel. Files and folders are real ones below the
+ * world's own root, so that records can be read back; everything else is in `Books`. Every verb is a step at
+ * which a test can make something happen. Each daemon gets a host of its own over the same world.
+ */
+import { existsSync } from 'node:fs'
+import { mkdir, rm, writeFile } from 'node:fs/promises'
+import { basename, join } from 'node:path'
+import { Fault } from '../../src/base/fault.ts'
+import { readJson } from '../../src/base/json-file.ts'
+import { silent } from '../../src/base/log.ts'
+import { files as realFiles } from '../../src/host/files.ts'
+import type { Cgroups, Files, Host, Namespaces, Network, OciRuntime, Rootfs } from '../../src/host/index.ts'
+import type { Native } from '../../src/host/native.ts'
+import type { HostFacts } from '../../src/model/facts.ts'
+import { unixNanos } from '../../src/model/ids.ts'
+import { folders, type Roots } from '../../src/model/names.ts'
+import type { Books } from './fake-host-books.ts'
+import { fakeMonitors, fakeProcesses, fakeRuntime, type Machine } from './fake-host-runtime.ts'
+
+export interface World extends Machine {
+  readonly roots: Roots
+  readonly facts: HostFacts
+}
+
+const kind = 'finishes'
+/** The name of a step: the last part of the path, with ids taken out. */
+const short = (path: string) => (/^[0-9a-f]{64}$/.test(basename(path)) ? 'ID' : basename(path))
+
+function fakeFiles({ books, steps, roots }: World): Files {
+  const { trash, quarantine } = folders(roots)
+  const below = (path: string) => {
+    if (path !== roots.root && !path.startsWith(`${roots.root}/`) && !path.startsWith(`${roots.run}/`))
+      books.violated(`${path} is not ours to change`)
+  }
+  const removeTree = async (path: string) => {
+    below(path)
+    const [busy] = books.mountedBelow(path)
+    if (busy !== undefined) throw Object.assign(new Error(`EBUSY: ${busy}`), { code: 'EBUSY' })
+    await rm(path, { recursive: true, force: true })
+  }
+  // Only what files.ts uses of the addon.
+  const native = { removeTree } as unknown as Native
+  const real = realFiles({ native, log: silent, trash, quarantine })
+  const step = <T>(name: string, act: () => Promise<T>) => steps.step(`files.${name}`, { kind }, act)
+  return {
+    ensureFolders: (paths, mode) =>
+      step(`ensureFolders ${paths.map(short).join(' ')}`, () => real.ensureFolders(paths, mode)),
+    write: (path, text, mode) => step(`write ${short(path)}`, () => real.write(path, text, mode)),
+    read: (path) => step(`read ${short(path)}`, () => real.read(path)),
+    remove: (path) => step(`remove ${short(path)}`, () => real.remove(path)),
+    names: (path) => step(`names ${short(path)}`, () => real.names(path)),
+    drop: (path) =>
+      step(`drop ${short(path)}`, async () => {
+        below(path)
+        if ([...books.mounts.values()].some((m) => m.upper.startsWith(`${path}/`)))
+          books.violated(`${path} dropped while its writable layer is mounted`)
+        await real.drop(path)
+      }),
+    removeTree: (path) => step(`removeTree ${short(path)}`, () => real.removeTree(path)),
+    quarantine: (path) => step(`quarantine ${short(path)}`, () => real.quarantine(path)),
+    // "Never throws", so nothing can be made of it but that it is late.
+    emptyTrash: () => real.emptyTrash(),
+    mountSource: (path, propagation) =>
+      step(`mountSource ${short(path)}`, () => real.mountSource(path, propagation)),
+    devices: (path) => step(`devices ${short(path)}`, () => real.devices(path)),
+    prepareLog: (path) => step(`prepareLog ${short(path)}`, () => real.prepareLog(path)),
+    copyProgram: (from, to) => step(`copyProgram ${short(to)}`, () => real.copyProgram(from, to)),
+  }
+}
+
+function fakeNamespaces({ books, steps }: World): Namespaces {
+  return {
+    create: (scope, plan) =>
+      steps.step('namespaces.create', { kind, scope, middle: true }, async (middle) => {
+        const pins = [plan.net, plan.ipc, plan.uts].filter((p) => p !== undefined)
+        for (const [i, pin] of pins.entries()) {
+          if (i > 0) await middle()
+          await writeFile(pin, '')
+          books.pins.add(pin)
+        }
+        books.note('namespaces.create')
+      }),
+    release: (scope, paths) =>
+      steps.step('namespaces.release', { kind, scope }, async () => {
+        const attached = books.attachments.has(paths.state) && !steps.faulty
+        if (books.pins.has(paths.netns) && attached)
+          books.violated(`namespaces of ${paths.run} released while the network is attached`)
+        for (const pin of [paths.netns, paths.ipcns, paths.utsns]) {
+          books.pins.delete(pin)
+          await rm(pin, { force: true })
+        }
+      }),
+    createShm: (scope, path) =>
+      steps.step('namespaces.createShm', { kind, scope }, async () => {
+        await mkdir(path, { recursive: true })
+        books.shm.add(path)
+      }),
+    releaseShm: (scope, path) =>
+      steps.step('namespaces.releaseShm', { kind, scope }, () => void books.shm.delete(path)),
+  }
+}
+
+function fakeCgroups({ books, steps }: World): Cgroups {
+  return {
+    create: (scope, path) => steps.step('cgroups.create', { kind, scope }, () => books.makeCgroup(path)),
+    remove: (scope, path) => steps.step('cgroups.remove', { kind, scope }, () => books.removeCgroup(path)),
+    oomFiles: (path) => [`/sys/fs/cgroup${path}/memory.events:oom_kill`],
+    pids: async () => [],
+  }
+}
+
+function fakeRootfs({ books, steps }: World): Rootfs {
+  return {
+    mount: (scope, paths, _lower) =>
+      steps.step('rootfs.mount', { kind, scope }, async () => {
+        for (const folder of [paths.upper, paths.work, paths.rootfs])
+          if (!existsSync(folder)) throw new Error(`ENOENT: mount ${folder}`)
+        if (books.mounts.has(paths.rootfs)) books.violated(`mounted twice at ${paths.rootfs}`)
+        books.mounts.set(paths.rootfs, { upper: paths.upper })
+      }),
+    unmount: (scope, path) =>
+      steps.step('rootfs.unmount', { kind, scope }, () => {
+        const container = [...books.runtimes.values()].find((r) => `${r.bundle}/rootfs` === path)
+        if (books.mounts.has(path) && container?.process.alive && !steps.faulty)
+          books.violated(`rootfs ${path} unmounted while its container runs`)
+        books.mounts.delete(path)
+        books.pins.delete(path)
+        books.shm.delete(path)
+      }),
+  }
+}
+
+/** The record that a real attachment keeps in the pod's folder. */
+const recordIn = (stateDir: string) => join(stateDir, 'network.json')
+
+function freeAddress(books: Books): string {
+  const taken = new Set([...books.attachments.values()].map((a) => a.ip))
+  for (let n = 2; n < 255; n++) if (!taken.has(`10.0.0.${n}`)) return `10.0.0.${n}`
+  throw new Fault('exhausted', 'no address is left')
+}
+
+function fakeNetwork({ books, steps }: World): Network {
+  const how = (scope: Parameters<Network['attach']>[0]) => ({ kind: 'kills' as const, scope })
+  return {
+    attach: (scope, request, stateDir) =>
+      steps.step('network.attach', { ...how(scope), middle: true }, async (middle) => {
+        if (!books.pins.has(request.netns)) throw new Fault('internal', `no namespace at ${request.netns}`)
+        if (existsSync(recordIn(stateDir)))
+          throw new Fault('wrong-state', 'there is a network record already')
+        await writeFile(recordIn(stateDir), '{}')
+        const ip = freeAddress(books)
+        books.attachments.set(stateDir, { podId: request.podId, ip })
+        await middle()
+        books.note('network.attach')
+        return { networkName: 'net', ifName: 'eth0', ips: [ip], interfaces: [], unserved: [], result: {} }
+      }),
+    detach: (scope, stateDir) =>
+      steps.step('network.detach', how(scope), async () => {
+        if (!existsSync(recordIn(stateDir))) return
+        books.attachments.delete(stateDir)
+        await rm(recordIn(stateDir), { force: true })
+        books.note('network.detach')
+      }),
+    check: async () => {},
+    recall: async () => undefined,
+    gc: (scope, valid) =>
+      steps.step('network.gc', how(scope), () => {
+        for (const [dir, a] of [...books.attachments])
+          if (!valid.includes(a.podId)) books.attachments.delete(dir)
+      }),
+    status: (scope) =>
+      steps.step('network.status', how(scope), () => ({ ready: true, reason: '', message: '' })),
+    onChange: () => ({ [Symbol.dispose]: () => {} }),
+  }
+}
+
+/** A host for one life of the daemon. */
+export function fakeHost(world: World): Host {
+  const { books, steps, facts } = world
+  const runtimes = new Map<string, OciRuntime>(
+    Object.keys(facts.handlers).map((name) => [name, fakeRuntime(world, name)]),
+  )
+  let last = 0n
+  return {
+    facts: { ...facts, bootId: books.bootId },
+    clock: { now: () => unixNanos(++last + BigInt(Date.now()) * 1_000_000n) },
+    nodeName: 'node-1',
+    files: fakeFiles(world),
+    namespaces: fakeNamespaces(world),
+    cgroups: fakeCgroups(world),
+    rootfs: fakeRootfs(world),
+    network: fakeNetwork(world),
+    processes: fakeProcesses(world),
+    monitors: fakeMonitors(world),
+    runtime(handler) {
+      const found = runtimes.get(handler === '' ? 'runc' : handler)
+      if (!found) throw new Fault('invalid', `runtime_handler: "${handler}" is not configured here`)
+      return found
+    },
+    exitFile: (paths) =>
+      steps.step('exitFile', { kind }, async () => {
+        const read = await readJson(paths.exitFile)
+        if (read.is !== 'value') return undefined
+        const { code, oomKilled, exitedAtNs } = read.value
+        if (typeof code !== 'number' || typeof exitedAtNs !== 'bigint') return undefined
+        return { code, oomKilled: oomKilled === true, exitedAtNs }
+      }),
+    user: (_lower, requested) =>
+      steps.sync('user', () => {
+        const uid = Number(requested.uid ?? 0n)
+        return { uid, gid: 0, additionalGids: [0], home: '/root' }
+      }),
+    pauseProgram: join(world.roots.root, 'gantry-pause'),
+  }
+}
+
+/** What the folders of a world hold that ought to be empty at the end. */
+export function emptyFolders(roots: Roots): readonly string[] {
+  const all = folders(roots)
+  return [all.pods, all.containers, all.runPods, all.runContainers, all.quarantine]
+}

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Mounts of a container: what everybody has, what a request puts over it, in which order, and what is refused. */
+import { describe, expect, test } from 'vitest'
+import type { MountRequest } from '../../../../src/model/container.ts'
+import {
+  allMounts,
+  baseMounts,
+  checkMount,
+  rootfsPropagation,
+} from '../../../../src/model/plan/spec/mounts.ts'
+
+const plain = {
+  privileged: false,
+  readonlyRootfs: false,
+  cgroupVersion: 2 as const,
+  hostIpc: false,
+  hostNetwork: false,
+  shm: '/pod/shm',
+  resolvConf: '/pod/resolv.conf',
+  hostname: '/pod/hostname',
+  hosts: '/pod/hosts',
+}
+const request = (containerPath: string, change: Partial<MountRequest> = {}): MountRequest => ({
+  containerPath,
+  hostPath: `/host${containerPath}`,
+  readonly: false,
+  recursiveReadOnly: false,
+  selinuxRelabel: false,
+  propagation: 'private',
+  ...change,
+})
+const resolved = (...requests: readonly MountRequest[]) =>
+  requests.map((r) => ({ request: r, source: r.hostPath }))
+const places = (mounts: readonly { readonly destination: string }[]) => mounts.map((m) => m.destination)
+const at = (mounts: ReturnType<typeof baseMounts>, path: string) => mounts.find((m) => m.destination === path)
+
+describe('base mounts', () => {
+  test('/proc comes before what lies in it, /dev before its own', () => {
+    const order = places(baseMounts(plain))
+    expect(order.slice(0, 3)).toEqual(['/proc', '/dev', '/dev/pts'])
+    expect(new Set(order).size).toBe(order.length)
+  })
+
+  test('sysfs and cgroups are writable for privileged containers only', () => {
+    for (const path of ['/sys', '/sys/fs/cgroup']) {
+      expect(at(baseMounts(plain), path)?.options).toContain('ro')
+      expect(at(baseMounts({ ...plain, privileged: true }), path)?.options).toContain('rw')
+    }
+  })
+
+  test('the pod’s files are read-only exactly when the rootfs is', () => {
+    for (const path of ['/etc/resolv.conf', '/etc/hostname', '/etc/hosts']) {
+      expect(at(baseMounts(plain), path)?.options).toContain('rw')
+      expect(at(baseMounts({ ...plain, readonlyRootfs: true }), path)?.options).toContain('ro')
+    }
+  })
+
+  test('shared memory is the pod’s, or the host’s when it shares its IPC namespace', () => {
+    expect(at(baseMounts(plain), '/dev/shm')?.source).toBe('/pod/shm')
+    expect(at(baseMounts({ ...plain, hostIpc: true }), '/dev/shm')?.source).toBe('/dev/shm')
+  })
+})
+
+describe('requested mounts', () => {
+  test('parents come before children, and of two on one place the later last', () => {
+    const wanted = resolved(
+      request('/a/b/c'),
+      request('/a', { hostPath: '/first' }),
+      request('/a/b'),
+      request('/a', { hostPath: '/second' }),
+    )
+    const got = allMounts([], wanted)
+    expect(places(got)).toEqual(['/a', '/a', '/a/b', '/a/b/c'])
+    expect(got.slice(0, 2).map((m) => m.source)).toEqual(['/first', '/second'])
+  })
+
+  test.each([
+    ['/etc/hosts', ['/etc/hosts']],
+    ['/etc', ['/etc/resolv.conf', '/etc/hostname', '/etc/hosts']],
+    ['/dev', ['/dev', '/dev/pts', '/dev/mqueue', '/dev/shm']],
+    ['/dev/shm', ['/dev/shm']],
+    ['/sys', ['/sys', '/sys/fs/cgroup']],
+    ['/etc/host', []],
+    ['/data', []],
+  ])('one at %s takes the place of what is there and below', (path, replaced) => {
+    const base = places(baseMounts(plain))
+    const got = places(allMounts(baseMounts(plain), resolved(request(path))))
+    expect(got).toEqual([...base.filter((p) => !replaced.includes(p)), path])
+  })
+
+  test.each([
+    [{}, ['rbind', 'rprivate', 'rw']],
+    [{ readonly: true }, ['rbind', 'rprivate', 'ro']],
+    [{ readonly: true, recursiveReadOnly: true }, ['rbind', 'rprivate', 'rro']],
+    [{ propagation: 'host-to-container' as const }, ['rbind', 'rslave', 'rw']],
+    [{ propagation: 'bidirectional' as const, readonly: true }, ['rbind', 'rshared', 'ro']],
+  ])('%o is %o', (change, options) => {
+    expect(allMounts([], resolved(request('/a', change)))[0]).toMatchObject({ type: 'bind', options })
+  })
+
+  test('the source is the one with its links followed', () => {
+    const got = allMounts([], [{ request: request('/a'), source: '/real' }])
+    expect(got[0]?.source).toBe('/real')
+  })
+})
+
+test('the rootfs propagates as far as any mount needs', () => {
+  const of = (...kinds: readonly MountRequest['propagation'][]) =>
+    rootfsPropagation(kinds.map((propagation) => request('/a', { propagation })))
+  expect([
+    of(),
+    of('private'),
+    of('private', 'host-to-container'),
+    of('bidirectional', 'host-to-container'),
+  ]).toEqual([undefined, undefined, 'rslave', 'rshared'])
+})
+
+describe('what a mount may ask for', () => {
+  const can = { recursiveReadOnly: true, privileged: false }
+  test.each([
+    ['recursive without read-only', { recursiveReadOnly: true }, can, /needs readonly/],
+    [
+      'recursive with propagation',
+      { recursiveReadOnly: true, readonly: true, propagation: 'bidirectional' as const },
+      can,
+      /needs private propagation/,
+    ],
+    [
+      'recursive where the runtime cannot',
+      { recursiveReadOnly: true, readonly: true },
+      { ...can, recursiveReadOnly: false },
+      /is not offered by this runtime/,
+    ],
+  ])('not %s', (_what, change, features, why) => {
+    expect(() => checkMount(request('/data', change), features)).toThrow(why)
+    expect(() => checkMount(request('/data', change), features)).toThrow('mount at /data')
+  })
+
+  test('recursive, read-only and private', () => {
+    expect(() => checkMount(request('/a', { recursiveReadOnly: true, readonly: true }), can)).not.toThrow()
+  })
+})
