@@ -25,9 +25,14 @@ export function lastLogMessage(log: string): string {
   return last.slice(0, 2000)
 }
 
+/** The kernel refused a limit: too small for what runs already, or no value for that file. */
+const BAD_LIMIT =
+  /unable to set memory limit|(?:write|failed to write|open) .*(?:memory|cpu|cpuset|hugetlb|pids)\.[\w.]+.*(?:invalid argument|device or resource busy|numerical result out of range|no such device)/i
+
 /**
  * A failed call of a runtime: kind `invalid` and reason `bad-command` when the program to run is at fault,
- * reason `unknown-container` when there is no such container, else `internal`.
+ * `invalid` and `bad-limit` when a resource limit is, reason `unknown-container` when there is no such container,
+ * else `internal`.
  */
 export function runtimeFault(kind: RuntimeKind, doing: string, log: string): Fault {
   const message = lastLogMessage(log) || 'it said nothing'
@@ -36,5 +41,6 @@ export function runtimeFault(kind: RuntimeKind, doing: string, log: string): Fau
   if (traits.badCommand.test(message)) return new Fault('invalid', text, { reason: 'bad-command' })
   if (traits.unknownContainer.test(message))
     return new Fault('not-found', text, { reason: 'unknown-container' })
+  if (BAD_LIMIT.test(message)) return new Fault('invalid', text, { reason: 'bad-limit' })
   return new Fault('internal', text)
 }
