@@ -12,6 +12,7 @@ import type { Log } from './base/log.ts'
 import { childScope, cleanupScope, type OwnedScope } from './base/scope.ts'
 import { compose, loadAddon, type Parts, roots, runtimePrograms } from './compose.ts'
 import type { Config } from './config/schema.ts'
+import { isChatty } from './edge/cri/call.ts'
 import { type CriServer, serveCri } from './edge/cri/server.ts'
 import type { Context } from './engine/context.ts'
 import { engine as buildEngine } from './engine/engine.ts'
@@ -145,7 +146,7 @@ export async function startDaemon(config: Config): Promise<Daemon> {
     maxMessageBytes: config.limits.maxMessageBytes,
     about: { version: VERSION, config: shownConfig(config) },
     allows: allowPeer(native, { gid, log }),
-    onActivity: idle.touch,
+    onActivity: (rpc) => idle.touch({ work: !isChatty(rpc) }),
   }).catch((e: unknown) => {
     throw Fault.during(`cannot serve the socket ${config.socket}`, e)
   })

@@ -1,23 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * The idle pass: when nobody has asked for anything for a while, collect garbage once and give memory back to
- * the kernel (see `trimMemory` in host/native.ts). It costs a pause of about 20 ms, so it never runs under load.
+ * The idle pass: when there was no work for a while and the event loop is nearly idle, collect garbage once and
+ * give memory back to the kernel (see `trimMemory` in host/native.ts). It costs a pause of 20 to 50 ms, so it
+ * never runs under load, and at most twice a minute.
  */
-import { performance } from 'node:perf_hooks'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import type { Log } from './base/log.ts'
 import type { Native } from './host/native.ts'
 
-const QUIET_MS = 15_000
-const CHECK_MS = 5_000
+const PACE = { quietMs: 15_000, everyMs: 5_000, apartMs: 30_000 } as const
 /** What the start has left behind goes soon: the first pass does not wait for a long quiet. */
-const FIRST_MS = 1_000
+const START_PACE = { quietMs: 500, everyMs: 500, apartMs: 0 } as const
 const BUSY = 0.05
 
+interface Pace {
+  readonly quietMs: number
+  readonly everyMs: number
+  /** From one pass to the next. */
+  readonly apartMs: number
+}
+
 export interface IdlePass extends Disposable {
-  /** Something happened: the quiet time begins anew. */
-  readonly touch: () => void
+  /**
+   * Something happened. Work begins the quiet time anew; what only asks does not, for a kubelet asks every second.
+   */
+  readonly touch: (what: { readonly work: boolean }) => void
 }
 
 function collector(): (() => void) | undefined {
@@ -33,30 +41,36 @@ export function idlePass(native: Native, options: { enabled: boolean; log: Log }
   let touched = performance.now()
   let pending = true
   let load = performance.eventLoopUtilization()
-  let quietMs = FIRST_MS / 2
-  const check = () => {
+  let pace: Pace = START_PACE
+  let passed = Number.NEGATIVE_INFINITY
+  let timer: NodeJS.Timeout | undefined
+  const look = () => {
     const use = performance.eventLoopUtilization(load)
     load = performance.eventLoopUtilization()
-    if (!pending || !collect || performance.now() - touched < quietMs || use.utilization > BUSY) return
+    const now = performance.now()
+    const quiet = now - touched >= pace.quietMs && now - passed >= pace.apartMs
+    if (pending && quiet && use.utilization <= BUSY) pass()
+    next()
+  }
+  const pass = () => {
     pending = false
-    quietMs = QUIET_MS
+    pace = PACE
     const begin = performance.now()
-    collect()
+    passed = begin
+    collect?.()
     native.trimMemory()
     options.log.debug('idle-pass', { ms: Math.round(performance.now() - begin) })
   }
-  const timer = setInterval(check, CHECK_MS)
-  const first = setTimeout(check, FIRST_MS)
-  timer.unref()
-  first.unref()
+  const next = () => {
+    timer = setTimeout(look, pace.everyMs)
+    timer.unref()
+  }
+  if (collect) next()
   return {
-    touch() {
-      touched = performance.now()
+    touch({ work }) {
+      if (work) touched = performance.now()
       pending = true
     },
-    [Symbol.dispose]() {
-      clearInterval(timer)
-      clearTimeout(first)
-    },
+    [Symbol.dispose]: () => clearTimeout(timer),
   }
 }

@@ -10,6 +10,9 @@ import { type GrpcError, toGrpc } from './status.ts'
 
 /** RPCs that kubelet and tools send all the time: their line is debug. */
 const CHATTY = /^(List|Stream)|Status$|^Version$|Stats$|Metrics$|^ImageFsInfo$|^RuntimeConfig$|^ExecSync$/
+/** RPCs that only ask, or are probes: what a kubelet sends whether or not anything happens. */
+export const isChatty = (rpc: string): boolean => CHATTY.test(rpc)
+
 /** A call that takes longer than this is worth a warning, milliseconds. Waiting calls are meant to be slow. */
 const SLOW_MS = 5_000
 const WAITING = new Set([
@@ -71,7 +74,7 @@ function line(scope: Scope, rpc: string, end: { ms: number; error?: unknown; cod
   const ms = Math.round(end.ms * 100) / 100
   if (end.error === undefined) {
     if (ms > SLOW_MS && !WAITING.has(rpc)) scope.log.warn('slow-call', { ms })
-    else if (CHATTY.test(rpc)) scope.log.debug('call', { ms })
+    else if (isChatty(rpc)) scope.log.debug('call', { ms })
     else scope.log.info('call', { ms })
     return
   }

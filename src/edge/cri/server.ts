@@ -13,7 +13,7 @@ import { answer, openCall } from './call.ts'
 import type { About } from './context.ts'
 import { Encoded } from './encode/repeated.ts'
 import { v1 } from './gen/api.js'
-import { type Rpc, rpcs } from './gen/rpcs.ts'
+import { type Rpc, type RpcName, rpcs } from './gen/rpcs.ts'
 import { methods } from './methods.ts'
 import { UNIMPLEMENTED } from './status.ts'
 
@@ -25,7 +25,7 @@ export interface ServerOptions {
   /** Who is at the other end; false closes the connection. */
   readonly allows: (socket: Socket) => boolean
   /** Called at the start and end of every RPC: for the idle pass. */
-  readonly onActivity: () => void
+  readonly onActivity: (rpc: RpcName) => void
 }
 
 export interface CriServer {
@@ -86,14 +86,14 @@ function handler(w: Wiring, rpc: Rpc): grpc.UntypedHandleCall {
   })
   if (rpc.stream) return streamHandler(w, rpc, { method, later, context })
   return (call: grpc.ServerUnaryCall<object, object>, done: grpc.sendUnaryData<object>) => {
-    w.options.onActivity()
+    w.options.onActivity(rpc.name)
     if (method.is !== 'unary') {
       done(method.is === 'later' ? later(method.capability) : { code: UNIMPLEMENTED })
       return
     }
     const scope = openCall(w.daemon, call, rpc.name)
     void answer(scope, rpc.name, () => method.run(context(scope), call.request) as object).then((end) => {
-      w.options.onActivity()
+      w.options.onActivity(rpc.name)
       if ('error' in end) done(end.error)
       else done(null, end.value)
     })
@@ -109,7 +109,7 @@ interface StreamParts {
 function streamHandler(w: Wiring, rpc: Rpc, parts: StreamParts) {
   const { method } = parts
   return (call: grpc.ServerWritableStream<object, object>) => {
-    w.options.onActivity()
+    w.options.onActivity(rpc.name)
     if (method.is !== 'stream') {
       call.emit('error', method.is === 'later' ? parts.later(method.capability) : { code: UNIMPLEMENTED })
       return
