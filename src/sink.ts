@@ -6,21 +6,26 @@ import type { Log, LogFields } from './base/log.ts'
 export type Level = 'debug' | 'info' | 'warn' | 'error'
 const ORDER: readonly Level[] = ['debug', 'info', 'warn', 'error']
 
+/** Fields of `with` are merged when a line is written, not before: most calls write none. */
 function jsonLog(level: Level): Log {
-  const wrap = (p: pino.Logger): Log => ({
-    debug: (event, fields) => p.debug(fields ?? {}, event),
-    info: (event, fields) => p.info(fields ?? {}, event),
-    warn: (event, fields) => p.warn(fields ?? {}, event),
-    error: (event, fields) => p.error(fields ?? {}, event),
-    with: (fields) => wrap(p.child(fields)),
-  })
   const formatters = { level: (label: string) => ({ level: label }) }
-  return wrap(
-    pino(
-      { level, base: null, formatters, timestamp: pino.stdTimeFunctions.isoTime },
-      pino.destination({ fd: 2, sync: true }),
-    ),
+  const p = pino(
+    { level, base: null, formatters, timestamp: pino.stdTimeFunctions.isoTime },
+    pino.destination({ fd: 2, sync: true }),
   )
+  const wrap = (own: LogFields): Log => {
+    const say = (at: Level) => (event: string, fields?: LogFields) => {
+      if (p.isLevelEnabled(at)) p[at]({ ...own, ...fields }, event)
+    }
+    return {
+      debug: say('debug'),
+      info: say('info'),
+      warn: say('warn'),
+      error: say('error'),
+      with: (fields) => wrap({ ...own, ...fields }),
+    }
+  }
+  return wrap({})
 }
 
 function textLog(level: Level): Log {

@@ -33,9 +33,30 @@ export interface IncomingCall {
 
 let counter = 0
 
-/** The scope of one call. Its abort reason says who ended it. */
+/**
+ * The scope of one call. Its abort reason says who ended it. The signal and its listeners are made when somebody
+ * looks at them: a call that answers from memory does not pay for what it cannot use.
+ */
 export function openCall(daemon: Scope, call: IncomingCall, rpc: string): OwnedScope {
-  const scope = childScope(daemon, { log: daemon.log.with({ rpc, call: ++counter }) })
+  const log = daemon.log.with({ rpc, call: ++counter })
+  let made: OwnedScope | undefined
+  const scope = (): OwnedScope => {
+    made ??= watched(childScope(daemon, { log }), call, rpc)
+    return made
+  }
+  const close = () => made?.close()
+  return {
+    get signal() {
+      return scope().signal
+    },
+    log,
+    abort: (reason) => scope().abort(reason),
+    close,
+    [Symbol.dispose]: close,
+  }
+}
+
+function watched(scope: OwnedScope, call: IncomingCall, rpc: string): OwnedScope {
   const end = () => {
     const deadline = Number(call.getDeadline())
     const late = Number.isFinite(deadline) && Date.now() >= deadline - 1
