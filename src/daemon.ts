@@ -153,6 +153,8 @@ export async function startDaemon(config: Config): Promise<Daemon> {
   void recovery.background.then(() => parts.images.collect())
   parts.context.host.network.onChange(() => log.info('network-config-changed', {}))
   process.on('SIGUSR2', () => dump(engine, log))
+  const { minOomScoreAdj: lowest } = engine.facts
+  if (lowest > -1000) log.warn('oom-score-adj-clamped', { lowest, why: 'CAP_SYS_RESOURCE is missing' })
   log.info('ready', { socket: config.socket, version: VERSION, ms: Math.round(performance.now()) })
   return {
     engine,

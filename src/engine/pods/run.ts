@@ -9,6 +9,7 @@ import { cleanupScope, type Scope } from '../../base/scope.ts'
 import { type Leftover, RELEASE_MS, Undo } from '../../base/undo.ts'
 import { podId } from '../../model/ids.ts'
 import { podCgroup, podKey, podPaths } from '../../model/names.ts'
+import { bandwidth } from '../../model/plan/bandwidth.ts'
 import { hostsFile, pausedId, pauseSpec, planNamespaces, resolvConf } from '../../model/plan/pod.ts'
 import {
   type Pod,
@@ -83,7 +84,9 @@ async function makePod(ctx: Context, scope: Scope, command: RunPod & { hash: str
     requestHash: command.hash,
     bootId: facts.bootId,
   }
-  const namespaces = planNamespaces(record.config, podPaths(ctx.options.roots, id))
+  const paths = podPaths(ctx.options.roots, id)
+  const namespaces = planNamespaces(record.config, paths)
+  const network = networkRequest(record, paths.netns)
   if (record.config.namespaces.network === 'pod') await expectNetwork(ctx, scope)
   const creating: Pod = { record, state: { phase: 'creating' } }
   const undo = new Undo(scope.log)
@@ -91,7 +94,7 @@ async function makePod(ctx: Context, scope: Scope, command: RunPod & { hash: str
     await using _ = undo
     ctx.catalog.pods.put(id, creating)
     await act(scope, { work: WORK, name: 'record' }, () => ctx.store.beginPod(creating))
-    const { ips, pause } = await acts(ctx, scope, { record, undo, namespaces })
+    const { ips, pause } = await acts(ctx, scope, { record, undo, namespaces, network })
     const pod: Pod = { record, state: ready(ips, pause) }
     await act(scope, { work: WORK, name: 'ready' }, () => ctx.store.putPod(pod))
     undo.disarm()
@@ -143,6 +146,7 @@ interface Making {
   readonly record: PodRecord
   readonly undo: Undo
   readonly namespaces: ReturnType<typeof planNamespaces>
+  readonly network: ReturnType<typeof networkRequest>
 }
 
 async function acts(
@@ -174,7 +178,7 @@ async function acts(
     undo.arm('pod network', release.releaseNetwork(ctx, record))
     using _ = await ctx.locks.shared(scope, NETWORK_LOCK)
     const result = await act(scope, { work: WORK, name: 'network' }, () =>
-      host.network.attach(scope, networkRequest(record, paths.netns), paths.state),
+      host.network.attach(scope, m.network, paths.state),
     )
     ips = result.ips
   }
@@ -187,8 +191,10 @@ async function acts(
   return { ips, pause }
 }
 
+/** Throws `invalid` for a bandwidth annotation that is no quantity: before anything is made. */
 function networkRequest(record: PodRecord, netns: string) {
   const { metadata: m, portMappings, annotations, dns } = record.config
+  const limits = bandwidth(annotations)
   return {
     podId: record.id,
     netns,
@@ -199,6 +205,7 @@ function networkRequest(record: PodRecord, netns: string) {
     annotations,
     cgroupPath: record.cgroup.parent,
     ...(dns ? { dns } : {}),
+    ...(limits ? { bandwidth: limits } : {}),
   }
 }
 
