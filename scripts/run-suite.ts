@@ -19,16 +19,24 @@ function outcomesOf(module: TestModule): Outcome[] {
     const result = test.result()
     if (result.state === 'skipped')
       all.push({ name: test.fullName, state: 'skipped', reason: result.note, file })
+    else if (result.state === 'passed') all.push({ name: test.fullName, state: 'passed', file })
     // A test that is still pending at the end has not passed, whatever the reason.
-    else all.push({ name: test.fullName, state: result.state === 'passed' ? 'passed' : 'failed', file })
+    else {
+      const detail = (result.errors ?? []).map((e) => e.message).join('\n')
+      all.push({ name: test.fullName, state: 'failed', file, detail })
+    }
   }
   const broken = [...module.errors()]
   for (const suite of module.children.allSuites()) broken.push(...suite.errors())
-  for (const error of broken) all.push({ name: firstLine(error.message), state: 'failed', file })
+  for (const error of broken) all.push({ ...told(error.message), state: 'failed', file })
   return all
 }
 
-const firstLine = (text: string): string => text.split('\n', 1)[0] ?? ''
+/** A failure that is no test's: its first line for a name, and the rest. */
+function told(text: string): { name: string; detail: string } {
+  const [name = '', ...rest] = text.split('\n')
+  return { name, detail: rest.join('\n') }
+}
 
 async function main(name: string, resultFile: string): Promise<void> {
   const suite = suites.find((s) => s.name === name)
@@ -38,7 +46,7 @@ async function main(name: string, resultFile: string): Promise<void> {
     onTestRunEnd(modules, unhandled) {
       for (const module of modules) outcomes.push(...outcomesOf(module))
       for (const error of unhandled)
-        outcomes.push({ name: `unhandled: ${firstLine(error.message)}`, state: 'failed' })
+        outcomes.push({ ...told(`unhandled: ${error.message}`), state: 'failed' })
     },
   }
   const vitest = await startVitest([`test/${name}/`], {

@@ -10,6 +10,8 @@ export interface Outcome {
   /** Why a test was skipped: what it passed to `ctx.skip(reason)`. */
   readonly reason?: string | undefined
   readonly file?: string | undefined
+  /** What a failure said, for readers who have nothing but the summary. */
+  readonly detail?: string | undefined
 }
 
 export interface SuiteResult {
@@ -31,6 +33,30 @@ export interface Verdict {
 
 const count = (outcomes: readonly Outcome[], state: Outcome['state']): number =>
   outcomes.filter((o) => o.state === state).length
+
+const placeOf = (suite: string, o: Outcome): string => `${o.file ?? suite}: ${o.name}`
+
+/** One line for all tests of a file that were skipped for the same reason. */
+function skipLines(suite: string, skips: readonly Outcome[]): string[] {
+  const groups = Map.groupBy(skips, (o) => `${o.file ?? suite} ${o.reason}`)
+  return [...groups.values()].flatMap(([first, ...more]) => {
+    if (first === undefined) return []
+    const others = more.length > 0 ? ` and ${more.length} more` : ''
+    return [`  skipped: ${placeOf(suite, first)}${others}: ${first.reason ?? 'no reason given'}`]
+  })
+}
+
+const DETAIL_LINES = 20
+const DETAIL_COLUMNS = 200
+
+/** The beginning of a failure's text, indented. */
+function shown(detail = ''): string[] {
+  const lines = detail.split('\n').filter((line) => line.trim() !== '')
+  const more = lines.length > DETAIL_LINES ? [`… and ${lines.length - DETAIL_LINES} lines more`] : []
+  return [...lines.slice(0, DETAIL_LINES), ...more].map(
+    (line) => `           ${line.slice(0, DETAIL_COLUMNS)}`,
+  )
+}
 
 /**
  * The verdict. With `strict` (CI) a skip without a reason fails, and so does a suite that the machine can run
@@ -56,14 +82,17 @@ export function judge(results: readonly SuiteResult[], strict: boolean): Verdict
   }
   for (const r of results) {
     if (r.cannot !== undefined) lines.push(`  skipped: suite ${r.suite}: ${r.cannot}`)
-    for (const o of r.outcomes) {
-      const place = o.file === undefined ? `${r.suite}: ${o.name}` : `${o.file}: ${o.name}`
-      if (o.state === 'failed') lines.push(`  FAILED:  ${place}`)
-      if (o.state !== 'skipped') continue
-      lines.push(`  skipped: ${place}: ${o.reason ?? 'no reason given'}`)
-      if (strict && !o.reason) wrong.push(`${place}: skipped without a reason`)
-    }
+    const skips = r.outcomes.filter((o) => o.state === 'skipped')
+    lines.push(...skipLines(r.suite, skips))
+    if (strict)
+      wrong.push(
+        ...skips.filter((o) => !o.reason).map((o) => `${placeOf(r.suite, o)}: skipped without a reason`),
+      )
   }
+  // Failures stand last, where a reader who sees only the end of a log finds them.
+  for (const r of results)
+    for (const o of r.outcomes)
+      if (o.state === 'failed') lines.push(`  FAILED:  ${placeOf(r.suite, o)}`, ...shown(o.detail))
   for (const w of wrong) lines.push(`  FAILED:  ${w}`)
   failed += wrong.length
   if (passed + failed === 0) lines.push('  FAILED:  no test ran')

@@ -29,6 +29,21 @@ describe('judge', () => {
     expect(v.lines.at(-1)).toBe('1 passed, 1 failed')
   })
 
+  test('what a failure said follows its name, at the end and not without bound', () => {
+    const detail = ['left behind:', '', ...Array.from({ length: 30 }, (_, i) => `  mount ${i}`)].join('\n')
+    const skip = outcome('skipped', 'no KVM')
+    const { lines } = judge([suite([{ ...outcome('failed'), detail }, skip, skip])], false)
+    expect(lines.filter((l) => l.includes('skipped:'))).toEqual([
+      '  skipped: unit: a skipped test and 1 more: no KVM',
+    ])
+    expect(lines.slice(-23, -20)).toEqual([
+      '  FAILED:  unit: a failed test',
+      '           left behind:',
+      '             mount 0',
+    ])
+    expect(lines.at(-2)).toContain('and 11 lines more')
+  })
+
   test('nothing ran: red', () => {
     expect(judge([], false).ok).toBe(false)
     expect(judge([suite([outcome('skipped', 'no KVM')])], false).ok).toBe(false)
