@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * Budgets: the figures that the runtime must reach, as data, and their judgement. A `value` budget looks at the
- * median of runtime A; a `ratio` budget at the median over the pairs of A's median to B's.
+ * median of runtime A; a `ratio` budget at the median over the pairs of A's median to B's, or to another of A's.
  */
 import { ratio, type Samples } from './samples.ts'
 
@@ -11,6 +11,10 @@ export interface Budget {
   limit: number
   /** Whether the limit is the least (`min`) or the most (`max`) that is allowed. */
   bound: 'max' | 'min'
+  /** Another figure of A that `ratio` compares with, in place of the same figure of B. */
+  to?: string
+  /** Which quantile of A a `value` budget looks at; the median. */
+  quantile?: 'p99'
   /** Only judged when at least so many pods were held. */
   pods?: number
 }
@@ -28,6 +32,13 @@ export const BUDGETS: readonly Budget[] = Object.freeze([
   { figure: 'start.ready', of: 'value', limit: 500, bound: 'max' },
   { figure: 'held.Version', of: 'value', limit: 0.5, bound: 'max' },
   { figure: 'held.ListContainers', of: 'value', limit: 2, bound: 'max', pods: 100 },
+  { figure: 'images.gzip', of: 'ratio', limit: 0.4, bound: 'max' },
+  { figure: 'images.gzip.cpu', of: 'ratio', limit: 0.6, bound: 'max' },
+  { figure: 'images.gzip', of: 'ratio', to: 'images.tar', limit: 0.5, bound: 'max' },
+  { figure: 'images.zstd', of: 'ratio', limit: 0.6, bound: 'max' },
+  { figure: 'images.small_per_second', of: 'ratio', limit: 1.5, bound: 'min' },
+  { figure: 'images.gzip.asking', of: 'value', quantile: 'p99', limit: 10, bound: 'max' },
+  { figure: 'images.gzip.rss_growth', of: 'value', limit: 20, bound: 'max' },
 ])
 
 export interface Verdict extends Budget {
@@ -40,8 +51,11 @@ export function judge(a: Samples, b: Samples | undefined, pods: number): Verdict
   return BUDGETS.map((budget) => {
     const measured =
       budget.of === 'value'
-        ? a.summary(budget.figure)?.p50
-        : ratio(a.figures.get(budget.figure), b?.figures.get(budget.figure))?.median
+        ? a.summary(budget.figure)?.[budget.quantile ?? 'p50']
+        : ratio(
+            a.figures.get(budget.figure),
+            budget.to === undefined ? b?.figures.get(budget.figure) : a.figures.get(budget.to),
+          )?.median
     if (measured === undefined || (budget.pods !== undefined && pods < budget.pods)) {
       return { ...budget, measured, verdict: 'not measured' }
     }

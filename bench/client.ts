@@ -34,6 +34,7 @@ export interface Replies {
   ContainerStatus: { status?: { state: string } }
   ListContainerStats: { stats: object[] }
   ExecSync: { exitCode: number }
+  ListImages: { images: { id: string }[] }
   ImageStatus: { image?: { id: string } }
   PullImage: { imageRef: string }
   RemoveImage: object

@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * Images: the two images of the bench, made from the machine's static busybox and one small C program, and a
- * read-only registry on 127.0.0.1 (plain HTTP) that serves them. Nothing is fetched from anywhere else.
- * `bench/busybox:1` is what pods run; `bench/pause:1` is for peers that need a sandbox image.
+ * read-only registry on 127.0.0.1 (plain HTTP) that serves them, and those that `add` gives it from files, with
+ * ranges. Nothing is fetched from anywhere else. `bench/busybox:1` is what pods run; `bench/pause:1` is for peers
+ * that need a sandbox image.
  */
 import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
+import { createReadStream } from 'node:fs'
 import { mkdir, readFile } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { gzipSync } from 'node:zlib'
 import { pack } from 'tar-stream'
+import type { StoredImage } from './image-set.ts'
 
 const run = promisify(execFile)
 const BUSYBOX = '/bin/busybox'
@@ -23,6 +26,8 @@ export interface ImageSource {
   host: string
   busybox: string
   pause: string
+  /** Serves an image from its files as `<name>:1`; gives the reference. */
+  add(image: StoredImage): string
   close(): Promise<void>
 }
 
@@ -32,9 +37,11 @@ interface Entry {
   link?: string
 }
 
+type Blob = Buffer | { readonly path: string; readonly size: number }
+
 interface Image {
   manifest: Buffer
-  blobs: Map<string, Buffer>
+  blobs: ReadonlyMap<string, Blob>
 }
 
 const sha256 = (bytes: Buffer) => `sha256:${createHash('sha256').update(bytes).digest('hex')}`
@@ -126,21 +133,35 @@ async function build(): Promise<Map<string, Image>> {
   ])
 }
 
+interface Found {
+  type: string
+  digest: string
+  blob: Blob
+}
+
 /** What the registry has at a path, or nothing. */
-function lookUp(
-  images: ReadonlyMap<string, Image>,
-  path: string,
-): { type: string; bytes: Buffer } | undefined {
-  if (path === '/v2/' || path === '/v2') return { type: 'application/json', bytes: Buffer.from('{}') }
+function lookUp(images: ReadonlyMap<string, Image>, path: string): Found | undefined {
+  const json = (type: string, blob: Buffer): Found => ({ type, digest: sha256(blob), blob })
+  if (path === '/v2/' || path === '/v2') return json('application/json', Buffer.from('{}'))
   const [, name, kind, reference] = /^\/v2\/(.+)\/(manifests|blobs)\/([^/]+)$/.exec(path) ?? []
   const found = name === undefined ? undefined : images.get(name)
   if (!found || reference === undefined) return undefined
   if (kind === 'manifests') {
     const known = reference === '1' || reference === sha256(found.manifest)
-    return known ? { type: MANIFEST_TYPE, bytes: found.manifest } : undefined
+    return known ? json(MANIFEST_TYPE, found.manifest) : undefined
   }
-  const bytes = found.blobs.get(reference)
-  return bytes && { type: 'application/octet-stream', bytes }
+  const blob = found.blobs.get(reference)
+  return blob && { type: 'application/octet-stream', digest: reference, blob }
+}
+
+/** First and last byte that a Range header asks for; the whole without one. */
+function rangeOf(
+  header: string | undefined,
+  size: number,
+): { first: number; last: number; partial: boolean } {
+  const [, first, last] = /^bytes=(\d+)-(\d*)$/.exec(header ?? '') ?? []
+  if (first === undefined) return { first: 0, last: size - 1, partial: false }
+  return { first: Number(first), last: last ? Math.min(Number(last), size - 1) : size - 1, partial: true }
 }
 
 function answer(
@@ -154,13 +175,19 @@ function answer(
     response.writeHead(404, { 'content-type': 'application/json' }).end(JSON.stringify({ errors }))
     return
   }
-  const { type, bytes } = found
-  response.writeHead(200, {
+  const { type, digest, blob } = found
+  const size = Buffer.isBuffer(blob) ? blob.length : blob.size
+  const { first, last, partial } = rangeOf(request.headers.range, size)
+  response.writeHead(partial ? 206 : 200, {
     'content-type': type,
-    'content-length': bytes.length,
-    'docker-content-digest': sha256(bytes),
+    'content-length': last - first + 1,
+    'docker-content-digest': digest,
+    'accept-ranges': 'bytes',
+    ...(partial ? { 'content-range': `bytes ${first}-${last}/${size}` } : {}),
   })
-  response.end(request.method === 'HEAD' ? undefined : bytes)
+  if (request.method === 'HEAD') response.end()
+  else if (Buffer.isBuffer(blob)) response.end(blob.subarray(first, last + 1))
+  else createReadStream(blob.path, { start: first, end: last, highWaterMark: 1 << 20 }).pipe(response)
 }
 
 /** Builds both images and serves them until `close`. Needs a C compiler and busybox-static. */
@@ -178,6 +205,10 @@ export async function serveImages(): Promise<ImageSource> {
     host,
     busybox: `${host}/bench/busybox:1`,
     pause: `${host}/bench/pause:1`,
+    add(image) {
+      images.set(image.name, image)
+      return `${host}/${image.name}:1`
+    },
     async close() {
       server.closeAllConnections()
       await new Promise((resolve) => server.close(resolve))

@@ -4,8 +4,10 @@
  */
 import { parseArgs } from 'node:util'
 
-export const SUITES = ['start', 'pods', 'cni', 'wide', 'exec', 'held'] as const
+export const SUITES = ['start', 'pods', 'cni', 'wide', 'exec', 'held', 'images'] as const
 export type Suite = (typeof SUITES)[number]
+/** Not part of a run without `--only`: its images take half a minute to make and 250 MB to keep. */
+const ASKED_FOR: ReadonlySet<Suite> = new Set(['images'])
 
 export interface Options {
   socket: string | undefined
@@ -27,7 +29,7 @@ export interface Options {
   keepLogs: boolean
 }
 
-export const HELP = `Usage: sudo npm run bench -- [options]
+export const HELP = `Usage: sudo npm run bench -- [options] [suite ...]
 
 Measures a CRI runtime over its socket, the way the kubelet uses it.
 
@@ -42,7 +44,8 @@ Measures a CRI runtime over its socket, the way the kubelet uses it.
   --handler NAME         runtime handler of the pods; default: the runtime's own default
   --seccomp              containers with the RuntimeDefault seccomp profile; default Unconfined, as the kubelet
   --network host|cni     cni also measures pods with a pod network; default host
-  --only NAME,...        of ${SUITES.join(', ')}; default: all (cni only with --network cni)
+  --only NAME,...        of ${SUITES.join(', ')}; default: all but images (cni only with --network
+                         cni). Suites can be named without --only too: npm run bench -- images --peer containerd
   --rounds N             turns of the latency suites for each runtime; default 3
   --iterations N         pods of a turn, one after the other; default 10
   --wide N --width N     pods of a turn that come up and go down N at a time; default 24, 8 at a time
@@ -97,14 +100,23 @@ const SPEC = {
 
 function parse(argv: readonly string[]) {
   try {
-    return parseArgs({ args: [...argv], options: SPEC, strict: true }).values
+    const { values, positionals } = parseArgs({
+      args: [...argv],
+      options: SPEC,
+      strict: true,
+      allowPositionals: true,
+    })
+    return positionals.length === 0
+      ? values
+      : { ...values, only: [values.only ?? [], positionals].flat().join(',') }
   } catch (error) {
     throw new UsageError([error instanceof Error ? error.message : String(error)])
   }
 }
 
 function chosenSuites(only: string | undefined, network: string, problems: string[]): ReadonlySet<Suite> {
-  if (only === undefined) return new Set(SUITES.filter((name) => name !== 'cni' || network === 'cni'))
+  if (only === undefined)
+    return new Set(SUITES.filter((name) => !ASKED_FOR.has(name) && (name !== 'cni' || network === 'cni')))
   const chosen = new Set<Suite>()
   for (const name of only.split(',').map((part) => part.trim())) {
     const suite = SUITES.find((known) => known === name)

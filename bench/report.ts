@@ -79,8 +79,9 @@ export function heading(subjects: readonly Subject[], seconds: number): string {
 /** One line for each budget. */
 export function budgetLines(verdicts: readonly Verdict[]): string {
   return verdicts
-    .map(({ verdict, figure, of, bound, limit, measured }) => {
-      const rule = `${figure} ${of === 'ratio' ? 'A/B ' : ''}${bound === 'max' ? '<=' : '>='} ${limit}`
+    .map(({ verdict, figure, of, to, quantile, bound, limit, measured }) => {
+      const versus = of === 'ratio' ? `/ ${to ?? 'B'} ` : ''
+      const rule = `${figure} ${quantile ? `${quantile} ` : ''}${versus}${bound === 'max' ? '<=' : '>='} ${limit}`
       return `${verdict.padEnd(12)}  ${rule}${measured === undefined ? '' : `: ${digits(measured)}`}`
     })
     .join('\n')

@@ -12,14 +12,20 @@ import { judge, passes } from './budgets.ts'
 import { Cleanup } from './cleanup.ts'
 import { RpcError } from './client.ts'
 import { removeNetwork, writeNetwork } from './cni.ts'
+import { imageSet } from './image-set.ts'
 import { serveImages } from './images.ts'
 import { mountsBelow } from './mounts.ts'
 import { HELP, type Options, parseOptions, SUITES, say, UsageError } from './options.ts'
+import { type PullSet, serveSet } from './pulls.ts'
 import { budgetLines, document, heading, table } from './report.ts'
 import { daemonMemory, LAST_SUITES, ROUND_SUITES, type Target } from './suites.ts'
 import { candidates, connectTo, type Ground } from './targets.ts'
 
-async function measure(ground: Ground, targets: readonly Target[]): Promise<void> {
+async function measure(
+  ground: Ground,
+  targets: readonly Target[],
+  pulls: PullSet | undefined,
+): Promise<void> {
   const { options, signal } = ground
   const wanted = (suites: typeof ROUND_SUITES) =>
     SUITES.flatMap((name) => (options.only.has(name) && suites[name] ? [[name, suites[name]] as const] : []))
@@ -27,7 +33,7 @@ async function measure(ground: Ground, targets: readonly Target[]): Promise<void
     for (const [name, suite] of wanted(ROUND_SUITES)) {
       for (const target of targets) {
         say(`${name}, round ${round + 1}, ${target.label} ${target.name}`)
-        await suite({ target, round, options, signal })
+        await suite({ target, round, options, signal, pulls })
       }
     }
   }
@@ -66,7 +72,10 @@ async function bench(options: Options, cleanup: Cleanup, signal: AbortSignal): P
   const found = await candidates(ground)
   const targets: Target[] = []
   for (const [index, candidate] of found.entries()) targets.push(await connectTo(ground, candidate, index))
-  await measure(ground, targets)
+  const pulls = options.only.has('images')
+    ? serveSet(await imageSet(), { add: images.add, folder })
+    : undefined
+  await measure(ground, targets, pulls)
 
   const subjects = targets.map(({ label, name, version, client, samples }) => ({
     label,

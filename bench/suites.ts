@@ -9,6 +9,7 @@ import type { CriClient, RpcName } from './client.ts'
 import type { Options, Suite } from './options.ts'
 import type { Network } from './pod-config.ts'
 import { allProcesses, daemonProcesses, helperCost, memoryOf } from './processes.ts'
+import { imagePulls, type PullSet } from './pulls.ts'
 import type { Samples } from './samples.ts'
 import { DOWN, isUnimplemented, type Pod, sum, UP, type Workload } from './workload.ts'
 
@@ -32,10 +33,16 @@ export interface Turn {
   round: number
   options: Options
   signal: AbortSignal
+  /** What the `images` suite pulls; there when the suite was asked for. */
+  pulls?: PullSet | undefined
 }
 
 /** Runs `count` jobs, `width` at a time; after a failure no new one begins, and the first error is thrown. */
-async function pool(count: number, width: number, job: (index: number) => Promise<void>): Promise<void> {
+export async function pool(
+  count: number,
+  width: number,
+  job: (index: number) => Promise<void>,
+): Promise<void> {
   let next = 0
   const errors: unknown[] = []
   const worker = async () => {
@@ -176,5 +183,8 @@ export const ROUND_SUITES: Readonly<Partial<Record<Suite, (turn: Turn) => Promis
   cni: (turn) => sequentialPods(turn, 'cni', 'pod'),
   wide: widePods,
   exec: execProbe,
+  images: async (turn) => {
+    if (turn.pulls) await imagePulls(turn, turn.pulls)
+  },
 }
 export const LAST_SUITES: Readonly<Partial<Record<Suite, (turn: Turn) => Promise<void>>>> = { held: heldPods }

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The `images` suite: pulls of a large image by gzip and by zstd, of fifty small ones eight at a time, what the
+ * daemon's cheap calls take meanwhile, and `tar` over the same layers beside it. Wall and CPU time; the disk is
+ * synced before each, and an image is removed and gone before the next begins.
+ */
+import { execFile } from 'node:child_process'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { promisify } from 'node:util'
+import type { StoredImage } from './image-set.ts'
+import { daemonProcesses } from './processes.ts'
+import { pool, type Target, type Turn } from './suites.ts'
+
+const run = promisify(execFile)
+const SMALL_WIDTH = 8
+const PROBE_EVERY_MS = 20
+const TICKS_PER_SECOND = 100
+
+/** What the suite pulls: references that the bench's registry serves. */
+export interface PullSet {
+  readonly gzip: string
+  readonly zstd: string
+  readonly small: readonly string[]
+  /** For `tar`: the same layers as files, and a folder on the disk that the runtimes use too. */
+  readonly layers: readonly string[]
+  readonly folder: string
+}
+
+/** CPU time of the daemon, its workers and those of them that have ended and were waited for, ms. */
+async function cpuMs(pid: number): Promise<number> {
+  let ticks = 0
+  for (const one of await daemonProcesses(pid)) {
+    const stat = await readFile(`/proc/${one}/stat`, 'utf8').catch(() => '')
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+    for (const n of [11, 12, 13, 14]) ticks += Number(fields[n] ?? 0)
+  }
+  return (ticks * 1000) / TICKS_PER_SECOND
+}
+
+/** Resident memory of the daemon alone, MiB. */
+async function rssMiB(pid: number): Promise<number> {
+  const status = await readFile(`/proc/${pid}/status`, 'utf8')
+  return Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1] ?? Number.NaN) / 1024
+}
+
+/** Asks for lists and statuses until `stop`, as the kubelet does, and notes what they took and the memory. */
+function probe(target: Target, image: string): { stop(): Promise<{ times: number[]; rss: number }> } {
+  let going = true
+  const times: number[] = []
+  let rss = 0
+  const done = (async () => {
+    while (going) {
+      for (const [rpc, request] of [
+        ['ListImages', {}],
+        ['ImageStatus', { image: { image } }],
+      ] as const)
+        times.push((await target.client.call(rpc, request)).ms)
+      rss = Math.max(rss, await rssMiB(target.daemonPid))
+      await sleep(PROBE_EVERY_MS)
+    }
+  })()
+  return {
+    async stop() {
+      going = false
+      await done
+      return { times, rss }
+    },
+  }
+}
+
+async function remove(target: Target, images: readonly string[]): Promise<void> {
+  for (const image of images) await target.client.call('RemoveImage', { image: { image } })
+  await sleep(1500) // what a runtime deletes after its answer
+  await run('sync')
+}
+
+async function onePull(turn: Turn, figure: string, image: string): Promise<void> {
+  const { target, round } = turn
+  const add = (name: string, unit: 'ms' | 'MiB', value: number) =>
+    target.samples.add(`images.${figure}${name}`, unit, { round, value })
+  const rssBefore = await rssMiB(target.daemonPid)
+  const cpuBefore = await cpuMs(target.daemonPid)
+  const asking = probe(target, image)
+  const began = performance.now()
+  await target.client.call('PullImage', { image: { image } })
+  add('', 'ms', performance.now() - began)
+  const { times, rss } = await asking.stop()
+  add('.cpu', 'ms', (await cpuMs(target.daemonPid)) - cpuBefore)
+  add('.rss_growth', 'MiB', Math.max(0, rss - rssBefore))
+  for (const ms of times) add('.asking', 'ms', ms)
+  await remove(target, [image])
+}
+
+async function smallPulls(turn: Turn, images: readonly string[]): Promise<void> {
+  const { target, round } = turn
+  const began = performance.now()
+  await pool(images.length, SMALL_WIDTH, async (i) => {
+    await target.client.call('PullImage', { image: { image: images[i] ?? '' } })
+  })
+  const seconds = (performance.now() - began) / 1000
+  target.samples.add('images.small_per_second', '1/s', { round, value: images.length / seconds })
+  await remove(target, images)
+}
+
+/** GNU tar over the layers, one after the other, on the same disk. Counted once a round, beside the first runtime. */
+async function tarOnce(turn: Turn, set: PullSet): Promise<void> {
+  const { target, round } = turn
+  const into = await mkdtemp(join(set.folder, 'tar-'))
+  try {
+    const began = performance.now()
+    for (const layer of set.layers) await run('tar', ['-xzf', layer, '-C', into])
+    target.samples.add('images.tar', 'ms', { round, value: performance.now() - began })
+  } finally {
+    await rm(into, { recursive: true, force: true })
+    await run('sync')
+  }
+}
+
+/** One turn of the suite. A runtime that cannot unpack zstd fails it. */
+export async function imagePulls(turn: Turn, set: PullSet): Promise<void> {
+  await run('sync')
+  await onePull(turn, 'gzip', set.gzip)
+  if (turn.target.label === 'A') await tarOnce(turn, set)
+  await onePull(turn, 'zstd', set.zstd)
+  await smallPulls(turn, set.small)
+}
+
+/** Hands the images to the bench's registry. */
+export function serveSet(
+  images: { readonly gzip: StoredImage; readonly zstd: StoredImage; readonly small: readonly StoredImage[] },
+  how: { readonly add: (image: StoredImage) => string; readonly folder: string },
+): PullSet {
+  return {
+    gzip: how.add(images.gzip),
+    zstd: how.add(images.zstd),
+    small: images.small.map(how.add),
+    layers: images.gzip.layers,
+    folder: how.folder,
+  }
+}
