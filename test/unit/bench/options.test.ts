@@ -19,10 +19,12 @@ function suitesOf(...argv: string[]): string[] {
 }
 
 describe('parseOptions', () => {
-  it('runs everything but the pod network by default', () => {
+  it('runs everything but the pod network and the image pulls by default', () => {
     expect(suitesOf()).toEqual(['start', 'pods', 'wide', 'exec', 'held'])
     expect(suitesOf('--network', 'cni')).toContain('cni')
     expect(suitesOf('--only', 'exec, held')).toEqual(['exec', 'held'])
+    expect(suitesOf('images', '--peer', 'containerd')).toEqual(['images'])
+    expect(problemsOf('imagse')).toEqual([expect.stringContaining('imagse is not one of')])
   })
 
   it('lets a number override what --quick sets', () => {

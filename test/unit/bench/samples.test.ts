@@ -78,12 +78,26 @@ describe('budgets', () => {
     expect(passes(judge(new Samples(), undefined, 100))).toBe(false)
     const all = new Samples()
     const peer = new Samples()
-    for (const { figure, limit } of BUDGETS) {
-      all.add(figure, 'ms', { round: 0, value: limit })
+    for (const { figure, limit, to } of BUDGETS) {
+      // The first of a figure's budgets is the strictest.
+      if (!all.figures.has(figure)) all.add(figure, 'ms', { round: 0, value: limit })
       peer.add(figure, 'ms', { round: 0, value: 1 })
+      if (to !== undefined) all.add(to, 'ms', { round: 0, value: 1 })
     }
     expect(passes(judge(all, peer, 100))).toBe(true)
     all.add('held.Version', 'ms', { round: 0, value: 10 })
     expect(passes(judge(all, peer, 100))).toBe(false)
+  })
+
+  it('judges a ratio to another figure of the same runtime, and a quantile', () => {
+    const own = samplesOf('images.gzip', [[60]])
+    own.add('images.tar', 'ms', { round: 0, value: 100 })
+    for (let ms = 1; ms <= 100; ms++)
+      own.add('images.gzip.asking', 'ms', { round: 0, value: ms > 97 ? 50 : 1 })
+    const missed = judge(own, undefined, 100).filter((v) => v.verdict === 'missed')
+    expect(missed.map((v) => [v.figure, v.to ?? v.quantile])).toEqual([
+      ['images.gzip', 'images.tar'],
+      ['images.gzip.asking', 'p99'],
+    ])
   })
 })
