@@ -23,6 +23,7 @@ static const napi_property_descriptor MEMBERS[] = {
     METHOD("syncfs", gt_syncfs),
     METHOD("createNamespaces", gt_create_namespaces),
     METHOD("unpinNamespace", gt_unpin_namespace),
+    METHOD("socketInNetns", gt_socket_in_netns),
     METHOD("mountOverlay", gt_mount_overlay),
     METHOD("bind", gt_bind),
     METHOD("mount", gt_mount),
@@ -35,6 +36,7 @@ static const napi_property_descriptor MEMBERS[] = {
     METHOD("statfs", gt_statfs),
     METHOD("removeTree", gt_remove_tree),
     METHOD("treeUsage", gt_tree_usage),
+    METHOD("isOpaque", gt_is_opaque),
     METHOD("trimMemory", gt_trim_memory),
     METHOD("probe", gt_probe),
 };

@@ -18,7 +18,7 @@
 #include <uv.h>
 
 /** Raised together with `ABI` in src/host/native.ts. */
-#define GANTRY_ABI 1
+#define GANTRY_ABI 2
 
 // Memory
 typedef struct Chunk Chunk;
@@ -111,6 +111,11 @@ void *job_new(Args *args, napi_env env, napi_callback_info info, const char *fn,
  */
 napi_value job_queue(Args *args, void *job, bool (*run)(Job *job));
 
+/** Within `run`: calls `inside(job)` on a thread of its own with all signals blocked and waits for it. What
+ * unshare and setns do there ends with the thread. False when there is no thread or a failure was recorded.
+ */
+bool job_on_thread(Job *job, void *(*inside)(void *job));
+
 // Environment and watches
 typedef struct Watch Watch;
 typedef struct {
@@ -163,6 +168,7 @@ MEMBER(gt_recv_fds);
 MEMBER(gt_syncfs);
 MEMBER(gt_create_namespaces);
 MEMBER(gt_unpin_namespace);
+MEMBER(gt_socket_in_netns);
 MEMBER(gt_mount_overlay);
 MEMBER(gt_bind);
 MEMBER(gt_mount);
@@ -175,6 +181,7 @@ MEMBER(gt_write_file);
 MEMBER(gt_statfs);
 MEMBER(gt_remove_tree);
 MEMBER(gt_tree_usage);
+MEMBER(gt_is_opaque);
 MEMBER(gt_trim_memory);
 MEMBER(gt_probe);
 

@@ -5,6 +5,8 @@
  */
 #include "addon.h"
 
+#include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 
 static void job_free(Job *job) {
@@ -77,4 +79,30 @@ napi_value job_queue(Args *args, void *memory, bool (*run)(Job *job)) {
         return NULL;
     }
     return promise;
+}
+
+typedef struct {
+    Job *job;
+    void *(*inside)(void *job);
+} OnThread;
+
+static void *on_thread(void *memory) {
+    OnThread *what = memory;
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, NULL); // handlers of the process have no business in here
+    return what->inside(what->job);
+}
+
+bool job_on_thread(Job *job, void *(*inside)(void *job)) {
+    OnThread what = {job, inside};
+    pthread_t thread;
+    pthread_attr_t attr;
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, 256 << 10);
+    int rc = pthread_create(&thread, &attr, on_thread, &what);
+    pthread_attr_destroy(&attr);
+    if (rc != 0) return fail_code(&job->fail, rc, "pthread_create", NULL);
+    pthread_join(thread, NULL);
+    return job->fail.err == 0;
 }

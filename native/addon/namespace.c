@@ -10,9 +10,7 @@
 
 #include <linux/magic.h>
 #include <net/if.h>
-#include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
@@ -113,24 +111,11 @@ static void undo(NamespaceJob *ns) {
 
 static void *inside(void *memory) {
     NamespaceJob *ns = memory;
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, NULL); // handlers of the process have no business in here
     if (!set_up(ns)) undo(ns);
     return NULL;
 }
 
-static bool run_create(Job *job) {
-    pthread_t thread;
-    pthread_attr_t attr;
-    pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, 256 << 10);
-    int rc = pthread_create(&thread, &attr, inside, job);
-    pthread_attr_destroy(&attr);
-    if (rc != 0) return fail_code(&job->fail, rc, "pthread_create", NULL);
-    pthread_join(thread, NULL);
-    return job->fail.err == 0;
-}
+static bool run_create(Job *job) { return job_on_thread(job, inside); }
 
 static void read_sysctls(Args *args, NamespaceJob *ns, napi_value list) {
     uint32_t count = args_length(args, list, "sysctls", 4096);

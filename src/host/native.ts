@@ -11,7 +11,7 @@ import { createRequire } from 'node:module'
 import { Fault } from '../base/fault.ts'
 
 /** ABI number: raised together with `GANTRY_ABI` in `native/addon/addon.c` whenever this page changes. */
-export const ABI = 1
+export const ABI = 2
 
 /** File name of the addon in the build folder. */
 export const ADDON = 'gantry.node'
@@ -153,6 +153,11 @@ export interface Native {
   createNamespaces(options: NamespaceOptions): Promise<void>
   /** umount(MNT_DETACH) and unlink; success also if it never was. */
   unpinNamespace(path: string): Promise<void>
+  /**
+   * A TCP socket (4: IPv4, 6: IPv6) inside the network namespace that `netns` names; not connected, non-blocking,
+   * close-on-exec, the caller's to close. No thread of ours stays in there.
+   */
+  socketInNetns(netns: string, family: 4 | 6): Promise<Fd>
 
   // Mounts ----------------------------------------------------------------------------------------------------
   /** The rejection holds what the kernel logged. Nothing is mounted on failure; the target is never a followed link. */
@@ -191,6 +196,8 @@ export interface Native {
   removeTree(path: string): Promise<void>
   /** Allocated bytes (st_blocks * 512) and inodes of a tree, hard links once, not crossing mounts. */
   treeUsage(path: string): Promise<{ bytes: bigint; inodes: bigint }>
+  /** Is the folder marked for overlayfs to hide what is below it (trusted.overlay.opaque)? False if it cannot be told. */
+  isOpaque(path: Buffer): boolean
 
   // This process ----------------------------------------------------------------------------------------------
   /** malloc_trim(0) and MADV_DONTNEED on the r-x mappings of the node binary (clean file pages only). */

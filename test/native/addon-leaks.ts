@@ -25,6 +25,8 @@ async function round(i: number): Promise<void> {
     } catch {}
   const net = join(dir, 'net')
   await native.createNamespaces({ net, loopback: true })
+  native.close(await native.socketInNetns(net, 6))
+  await native.socketInNetns(dir, 4).catch(ignore)
   await native.unpinNamespace(net)
   await native.createNamespaces({ net, sysctls: [['/proc/sys/gt-no', '1']] }).catch(ignore)
   await native.mountOverlay({ lower: [join(dir, 'tree'), '/usr'], target: dir })
