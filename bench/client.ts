@@ -34,6 +34,8 @@ export interface Replies {
   ContainerStatus: { status?: { state: string } }
   ListContainerStats: { stats: object[] }
   ExecSync: { exitCode: number }
+  Exec: { url: string }
+  PortForward: { url: string }
   ListImages: { images: { id: string }[] }
   ImageStatus: { image?: { id: string } }
   PullImage: { imageRef: string }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Image set: the images that the `images` suite pulls, made once and kept as files in `out/image-set`: a large one
- * of five layers with 20 000 files and 350 MB, by gzip and by zstd, and fifty small ones that share nothing. The
- * contents come from a counter, so every machine makes the same ones.
+ * Image set: the images that one round of the `images` suite pulls, made once and kept as files in `out/image-set`:
+ * a large one of five layers with 20 000 files and 350 MB, by gzip and by zstd, and fifty small ones. Nothing is
+ * shared, also not with another round, so that nothing has to be removed between pulls: ext4 makes files many
+ * times slower for minutes after a large deletion. The contents come from a counter: every machine makes the same.
  */
 import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
@@ -15,7 +16,7 @@ import { pack } from 'tar-stream'
 
 const FOLDER = fileURLToPath(new URL('out/image-set', import.meta.url))
 /** Changes whenever what is made here changes. */
-const EDITION = '2'
+const EDITION = '3'
 const LAYERS = 5
 const FILES_PER_LAYER = 4000
 const LAYER_BYTES = 70_000_000
@@ -109,18 +110,20 @@ async function makeImage(folder: string, tars: readonly Buffer[], packing: Packi
   return Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: MANIFEST, config: described, layers }))
 }
 
-async function make(folder: string): Promise<void> {
-  const tars: Buffer[] = []
-  for (let i = 0; i < LAYERS; i++) tars.push(await tarOf(FILES_PER_LAYER, LAYER_BYTES, `layer${i}`))
-  await writeFile(join(folder, 'gzip.json'), await makeImage(folder, tars, 'gzip'))
-  await writeFile(join(folder, 'zstd.json'), await makeImage(folder, tars, 'zstd'))
+async function make(folder: string, round: number): Promise<void> {
+  for (const packing of ['gzip', 'zstd'] as const) {
+    const tars: Buffer[] = []
+    for (let i = 0; i < LAYERS; i++)
+      tars.push(await tarOf(FILES_PER_LAYER, LAYER_BYTES, `${packing}${round}-${i}`))
+    await writeFile(join(folder, `${packing}.json`), await makeImage(folder, tars, packing))
+  }
   for (let i = 0; i < SMALL_IMAGES; i++) {
-    const tar = await tarOf(20, SMALL_BYTES, `small${i}`)
+    const tar = await tarOf(20, SMALL_BYTES, `small${round}-${i}`)
     await writeFile(join(folder, `small-${i}.json`), await makeImage(folder, [tar], 'gzip'))
   }
 }
 
-async function stored(folder: string, name: string): Promise<StoredImage> {
+async function stored(folder: string, name: string, round: number): Promise<StoredImage> {
   const manifest = await readFile(join(folder, `${name}.json`))
   const { config, layers } = JSON.parse(manifest.toString('utf8')) as {
     config: { digest: string; size: number }
@@ -128,26 +131,26 @@ async function stored(folder: string, name: string): Promise<StoredImage> {
   }
   const path = (digest: string) => join(folder, digest.slice(7))
   const blobs = new Map([config, ...layers].map((b) => [b.digest, { path: path(b.digest), size: b.size }]))
-  return { name: `bench/${name}`, manifest, blobs, layers: layers.map((l) => path(l.digest)) }
+  return { name: `bench/${name}-${round}`, manifest, blobs, layers: layers.map((l) => path(l.digest)) }
 }
 
-/** The set, made if it is not there yet (about half a minute and 400 MB). */
-export async function imageSet(): Promise<ImageSet> {
-  const folder = join(FOLDER, EDITION)
+/** The set of a round, made if it is not there yet (about half a minute and 250 MB). */
+export async function imageSet(round: number): Promise<ImageSet> {
+  const folder = join(FOLDER, `${EDITION}-${round}`)
   if (!existsSync(folder)) {
     const making = join(FOLDER, `making-${process.pid}`)
     await mkdir(making, { recursive: true })
     try {
-      await make(making)
+      await make(making, round)
       await rename(making, folder)
     } finally {
       await rm(making, { recursive: true, force: true })
     }
   }
-  const small = Array.from({ length: SMALL_IMAGES }, (_, i) => stored(folder, `small-${i}`))
+  const small = Array.from({ length: SMALL_IMAGES }, (_, i) => stored(folder, `small-${i}`, round))
   return {
-    gzip: await stored(folder, 'gzip'),
-    zstd: await stored(folder, 'zstd'),
+    gzip: await stored(folder, 'gzip', round),
+    zstd: await stored(folder, 'zstd', round),
     small: await Promise.all(small),
   }
 }

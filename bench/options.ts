@@ -4,10 +4,10 @@
  */
 import { parseArgs } from 'node:util'
 
-export const SUITES = ['start', 'pods', 'cni', 'wide', 'exec', 'held', 'images'] as const
+export const SUITES = ['start', 'pods', 'cni', 'wide', 'exec', 'streaming', 'held', 'images'] as const
 export type Suite = (typeof SUITES)[number]
-/** Not part of a run without `--only`: its images take half a minute to make and 250 MB to keep. */
-const ASKED_FOR: ReadonlySet<Suite> = new Set(['images'])
+/** Not part of a run without `--only`: images take half a minute to make and 250 MB to keep; streaming moves GBs. */
+const ASKED_FOR: ReadonlySet<Suite> = new Set(['images', 'streaming'])
 
 export interface Options {
   socket: string | undefined
@@ -17,6 +17,7 @@ export interface Options {
   peer: 'containerd' | undefined
   handler: string
   seccomp: 'RuntimeDefault' | 'Unconfined'
+  userNamespaces: boolean
   only: ReadonlySet<Suite>
   rounds: number
   iterations: number
@@ -43,9 +44,10 @@ Measures a CRI runtime over its socket, the way the kubelet uses it.
   --peer containerd      build and start containerd as B; alone when there is no A
   --handler NAME         runtime handler of the pods; default: the runtime's own default
   --seccomp              containers with the RuntimeDefault seccomp profile; default Unconfined, as the kubelet
+  --user-namespaces      pods of A have a user namespace each, those of B none: with both at one socket, what it costs
   --network host|cni     cni also measures pods with a pod network; default host
-  --only NAME,...        of ${SUITES.join(', ')}; default: all but images (cni only with --network
-                         cni). Suites can be named without --only too: npm run bench -- images --peer containerd
+  --only NAME,...        of ${SUITES.join(', ')}; default: all but images and streaming (cni only
+                         with --network cni). Suites can be named without --only too: npm run bench -- images --peer containerd
   --rounds N             turns of the latency suites for each runtime; default 3
   --iterations N         pods of a turn, one after the other; default 10
   --wide N --width N     pods of a turn that come up and go down N at a time; default 24, 8 at a time
@@ -83,6 +85,7 @@ const SPEC = {
   peer: text,
   handler: text,
   seccomp: flag,
+  'user-namespaces': flag,
   network: text,
   only: text,
   rounds: text,
@@ -156,6 +159,7 @@ export function parseOptions(argv: readonly string[]): Options | 'help' {
     peer,
     handler: values.handler ?? '',
     seccomp: values.seccomp ? 'RuntimeDefault' : 'Unconfined',
+    userNamespaces: values['user-namespaces'],
     only,
     rounds: number('rounds', quick ? 1 : 3),
     iterations: number('iterations', quick ? 5 : 10),

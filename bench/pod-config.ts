@@ -22,6 +22,8 @@ const MASKED = [
 ]
 const READONLY = ['/proc/bus', '/proc/fs', '/proc/irq', '/proc/sys', '/proc/sysrq-trigger']
 const NAMESPACE_MODE = { pod: 0, container: 1, node: 2 } as const
+/** As the kubelet gives them out: 65536 ids a pod. */
+const IDS = [{ hostId: 1_048_576, containerId: 0, length: 65_536 }]
 const PROFILE_TYPE = { RuntimeDefault: 0, Unconfined: 1 } as const
 
 export interface PodWish {
@@ -31,6 +33,7 @@ export interface PodWish {
   cgroupParent: string
   network: Network
   seccomp: keyof typeof PROFILE_TYPE
+  userNamespace: boolean
 }
 
 export interface PodConfig {
@@ -51,7 +54,9 @@ export function podConfig(wish: PodWish): PodConfig {
     network: network === 'host' ? NAMESPACE_MODE.node : NAMESPACE_MODE.pod,
     pid: NAMESPACE_MODE.container,
     ipc: NAMESPACE_MODE.pod,
+    ...(wish.userNamespace ? { usernsOptions: { mode: NAMESPACE_MODE.pod, uids: IDS, gids: IDS } } : {}),
   }
+  const mapped = wish.userNamespace ? { uidMappings: IDS, gidMappings: IDS } : {}
   const labels = {
     'io.kubernetes.pod.name': name,
     'io.kubernetes.pod.namespace': 'gantry-bench',
@@ -77,8 +82,8 @@ export function podConfig(wish: PodWish): PodConfig {
     command: ['/bin/hold'],
     envs: [{ key: 'KUBERNETES_SERVICE_HOST', value: Buffer.from('10.96.0.1') }],
     mounts: [
-      { containerPath: '/etc/hosts', hostPath: join(podFolder, 'hosts') },
-      { containerPath: '/dev/termination-log', hostPath: join(podFolder, 'termination-log') },
+      { containerPath: '/etc/hosts', hostPath: join(podFolder, 'hosts'), ...mapped },
+      { containerPath: '/dev/termination-log', hostPath: join(podFolder, 'termination-log'), ...mapped },
     ],
     labels: { ...labels, 'io.kubernetes.container.name': 'hold' },
     annotations: { 'io.kubernetes.container.restartCount': '0' },

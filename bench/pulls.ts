@@ -2,10 +2,10 @@
 /**
  * The `images` suite: pulls of a large image by gzip and by zstd, of fifty small ones eight at a time, what the
  * daemon's cheap calls take meanwhile, and `tar` over the same layers beside it. Wall and CPU time; the disk is
- * synced before each, and an image is removed and gone before the next begins.
+ * synced before each. Nothing is removed before the bench is over (image-set.ts says why).
  */
 import { execFile } from 'node:child_process'
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { mkdtemp, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
@@ -70,16 +70,11 @@ function probe(target: Target, image: string): { stop(): Promise<{ times: number
   }
 }
 
-async function remove(target: Target, images: readonly string[]): Promise<void> {
-  for (const image of images) await target.client.call('RemoveImage', { image: { image } })
-  await sleep(1500) // what a runtime deletes after its answer
-  await run('sync')
-}
-
 async function onePull(turn: Turn, figure: string, image: string): Promise<void> {
   const { target, round } = turn
   const add = (name: string, unit: 'ms' | 'MiB', value: number) =>
     target.samples.add(`images.${figure}${name}`, unit, { round, value })
+  await run('sync')
   const rssBefore = await rssMiB(target.daemonPid)
   const cpuBefore = await cpuMs(target.daemonPid)
   const asking = probe(target, image)
@@ -90,37 +85,33 @@ async function onePull(turn: Turn, figure: string, image: string): Promise<void>
   add('.cpu', 'ms', (await cpuMs(target.daemonPid)) - cpuBefore)
   add('.rss_growth', 'MiB', Math.max(0, rss - rssBefore))
   for (const ms of times) add('.asking', 'ms', ms)
-  await remove(target, [image])
 }
 
 async function smallPulls(turn: Turn, images: readonly string[]): Promise<void> {
   const { target, round } = turn
+  await run('sync')
   const began = performance.now()
   await pool(images.length, SMALL_WIDTH, async (i) => {
     await target.client.call('PullImage', { image: { image: images[i] ?? '' } })
   })
   const seconds = (performance.now() - began) / 1000
   target.samples.add('images.small_per_second', '1/s', { round, value: images.length / seconds })
-  await remove(target, images)
 }
 
 /** GNU tar over the layers, one after the other, on the same disk. Counted once a round, beside the first runtime. */
 async function tarOnce(turn: Turn, set: PullSet): Promise<void> {
   const { target, round } = turn
   const into = await mkdtemp(join(set.folder, 'tar-'))
-  try {
-    const began = performance.now()
-    for (const layer of set.layers) await run('tar', ['-xzf', layer, '-C', into])
-    target.samples.add('images.tar', 'ms', { round, value: performance.now() - began })
-  } finally {
-    await rm(into, { recursive: true, force: true })
-    await run('sync')
-  }
+  await run('sync')
+  const began = performance.now()
+  for (const layer of set.layers) await run('tar', ['-xzf', layer, '-C', into])
+  target.samples.add('images.tar', 'ms', { round, value: performance.now() - began })
 }
 
 /** One turn of the suite. A runtime that cannot unpack zstd fails it. */
-export async function imagePulls(turn: Turn, set: PullSet): Promise<void> {
-  await run('sync')
+export async function imagePulls(turn: Turn, sets: readonly PullSet[]): Promise<void> {
+  const set = sets[turn.round]
+  if (!set) throw new Error(`bench: there are no images for round ${turn.round + 1}`)
   await onePull(turn, 'gzip', set.gzip)
   if (turn.target.label === 'A') await tarOnce(turn, set)
   await onePull(turn, 'zstd', set.zstd)

@@ -24,7 +24,7 @@ import { candidates, connectTo, type Ground } from './targets.ts'
 async function measure(
   ground: Ground,
   targets: readonly Target[],
-  pulls: PullSet | undefined,
+  pulls: readonly PullSet[] | undefined,
 ): Promise<void> {
   const { options, signal } = ground
   const wanted = (suites: typeof ROUND_SUITES) =>
@@ -72,9 +72,11 @@ async function bench(options: Options, cleanup: Cleanup, signal: AbortSignal): P
   const found = await candidates(ground)
   const targets: Target[] = []
   for (const [index, candidate] of found.entries()) targets.push(await connectTo(ground, candidate, index))
-  const pulls = options.only.has('images')
-    ? serveSet(await imageSet(), { add: images.add, folder })
-    : undefined
+  const pulls: PullSet[] = []
+  for (let round = 0; round < (options.only.has('images') ? options.rounds : 0); round++) {
+    say(`images of round ${round + 1}`)
+    pulls.push(serveSet(await imageSet(round), { add: images.add, folder }))
+  }
   await measure(ground, targets, pulls)
 
   const subjects = targets.map(({ label, name, version, client, samples }) => ({

@@ -11,6 +11,7 @@ import type { Network } from './pod-config.ts'
 import { allProcesses, daemonProcesses, helperCost, memoryOf } from './processes.ts'
 import { imagePulls, type PullSet } from './pulls.ts'
 import type { Samples } from './samples.ts'
+import { streamed } from './streaming.ts'
 import { DOWN, isUnimplemented, type Pod, sum, UP, type Workload } from './workload.ts'
 
 const MiB = 1024 * 1024
@@ -33,8 +34,8 @@ export interface Turn {
   round: number
   options: Options
   signal: AbortSignal
-  /** What the `images` suite pulls; there when the suite was asked for. */
-  pulls?: PullSet | undefined
+  /** What the `images` suite pulls, by round; there when the suite was asked for. */
+  pulls?: readonly PullSet[] | undefined
 }
 
 /** Runs `count` jobs, `width` at a time; after a failure no new one begins, and the first error is thrown. */
@@ -183,6 +184,7 @@ export const ROUND_SUITES: Readonly<Partial<Record<Suite, (turn: Turn) => Promis
   cni: (turn) => sequentialPods(turn, 'cni', 'pod'),
   wide: widePods,
   exec: execProbe,
+  streaming: streamed,
   images: async (turn) => {
     if (turn.pulls) await imagePulls(turn, turn.pulls)
   },

@@ -102,7 +102,8 @@ export async function connectTo(ground: Ground, candidate: Candidate, index: num
   const folder = join(ground.folder, `pods-${label.toLowerCase()}`)
   const { handler, seccomp } = options
   const image = images.busybox
-  const workload = new Workload({ client, run, folder, handler, image, seccomp })
+  const userNamespace = options.userNamespaces && index === 0
+  const workload = new Workload({ client, run, folder, handler, image, seccomp, userNamespace })
   const daemonPid = await listenerOf(candidate.socket)
   const target: Target = {
     label,

@@ -28,6 +28,7 @@ export interface WorkloadOptions {
   handler: string
   image: string
   seccomp: 'RuntimeDefault' | 'Unconfined'
+  userNamespace: boolean
 }
 
 const STOP_SECONDS = 10
@@ -118,12 +119,20 @@ export class Workload {
   }
 
   async #describe(network: Network): Promise<PodConfig> {
-    const { folder, run, seccomp } = this.#options
+    const { folder, run, seccomp, userNamespace } = this.#options
     const number = this.#next++
     const podFolder = join(folder, `${run}-${number}`)
     await mkdir(dirname(join(podFolder, 'logs', LOG_PATH)), { recursive: true })
     await Promise.all(MOUNTED_FILES.map((file) => writeFile(join(podFolder, file), '')))
-    return podConfig({ run, number, podFolder, cgroupParent: this.cgroupParent, network, seccomp })
+    return podConfig({
+      run,
+      number,
+      podFolder,
+      cgroupParent: this.cgroupParent,
+      network,
+      seccomp,
+      userNamespace,
+    })
   }
 }
 

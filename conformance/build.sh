@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # Builds crictl and critest, at the versions that conformance/go pins, into conformance/bin. Usage:
-# build.sh [crictl|critest]... (both by default). Does nothing while the pins and the Go version are those of the
+# build.sh [crictl|critest|streamclient]... (all by default). streamclient is a program of ours over client-go. Does nothing while the pins and the Go version are those of the
 # last time. Exit 3: this machine has no usable Go, so that a caller can skip with that reason.
 set -eu
 cd "$(dirname "$0")"
@@ -34,13 +34,22 @@ build() { # name, command...
     echo "$stamp" >"$out/.$name.stamp"
 }
 
-[ $# -gt 0 ] || set -- crictl critest
+build_own() { # name
+    [ -x "$out/$1" ] && [ "$(cat "$out/.$1.stamp" 2>/dev/null)" = "$stamp-$(cat "go/$1/"*.go | sha256sum)" ] && return 0
+    echo "conformance: building $1" >&2
+    (cd go && go build -trimpath -buildvcs=false -mod=readonly -o "$out/$1.$$.new" "./$1")
+    mv "$out/$1.$$.new" "$out/$1"
+    echo "$stamp-$(cat "go/$1/"*.go | sha256sum)" >"$out/.$1.stamp"
+}
+
+[ $# -gt 0 ] || set -- crictl critest streamclient
 for what; do
     case $what in
     crictl) build crictl go build ;;
     critest) build critest go test -c ;;
+    streamclient) build_own streamclient ;;
     *)
-        echo "usage: build.sh [crictl|critest]..." >&2
+        echo "usage: build.sh [crictl|critest|streamclient]..." >&2
         exit 2
         ;;
     esac

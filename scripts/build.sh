@@ -22,7 +22,9 @@ if out_of_date; then
     touch .cache/dist/.stamp # from before the compiler reads: an edit meanwhile is seen by the next build
     sh scripts/npm.sh tsc -p tsconfig.build.json --outDir .cache/dist
     # tsc neither copies nor rewrites the codec, which is JavaScript already.
-    sed "s|from '../int64\.ts'|from '../int64.js'|" src/edge/cri/gen/api.js >.cache/dist/edge/cri/gen/api.js
+    for codec in edge/cri/gen/api.js edge/node/gen/api.js; do
+        sed "s|/int64\.ts'|/int64.js'|" "src/$codec" >".cache/dist/$codec"
+    done
     if [ -d dist ]; then mv dist .cache/dist.old; fi
     mv .cache/dist dist
     rm -rf .cache/dist.old

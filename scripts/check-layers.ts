@@ -33,24 +33,28 @@ export const layers: Readonly<Record<string, Layer>> = {
   base: { may: [], builtins: 'all', packages: [] },
   model: { may: ['base'], builtins: 'none', packages: [] },
   config: { may: ['base', 'model'], builtins: 'all', packages: ['smol-toml'] },
-  host: { may: ['base', 'model'], builtins: 'all', packages: ['undici', 'smol-toml'] },
+  host: { may: ['base', 'model'], builtins: 'all', packages: ['smol-toml', 'tar-stream', 'yaml'] },
   engine: {
     may: ['base', 'model'],
     mayTypes: ['host'],
     builtins: { not: ['fs', 'fs/promises', 'child_process'] },
     packages: [],
   },
-  edge: { may: ['base', 'model', 'engine'], builtins: 'all', packages: ['@grpc/grpc-js', 'protobufjs'] },
+  edge: {
+    may: ['base', 'model', 'engine'],
+    builtins: 'all',
+    packages: ['@grpc/grpc-js', 'protobufjs', 'ws'],
+  },
 }
 
-/** The top: files of src itself, and the commands of the CLI. Only it may read config. */
-const top = /^src\/(?:[\w-]+\.ts|cli\/.+)$/
+/** The top: files of src itself, the commands of the CLI and what the workers do. Only it may read config. */
+const top = /^src\/(?:[\w-]+\.ts|(?:cli|image-worker|stream-worker)\/.+)$/
 /** The only places that may start a program the way of Node, which forks: no part of the daemon's own process. */
 const childProcess = [/^src\/cli(?:\.ts|\/.+)$/]
 /** The only file that may load the addon. */
 const addonLoader = 'src/host/native.ts'
 /** The parts of host that every other part of host may import. */
-const sharedHostParts = new Set(['native', 'files', 'exec', 'facts', 'propagation'])
+const sharedHostParts = new Set(['native', 'files', 'exec', 'facts', 'propagation', 'worker-process'])
 /** The only files that may re-export, and they hold nothing but types. */
 const indexes = new Set(['src/engine/index.ts', 'src/host/index.ts'])
 /** Model is true at any time, on any machine: no clock, no chance, no waiting. */

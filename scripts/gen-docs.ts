@@ -11,6 +11,7 @@ import { cliPage } from '../src/cli/page.ts'
 import { configPage } from '../src/config/show.ts'
 import { rpcs } from '../src/edge/cri/gen/rpcs.ts'
 import { methods } from '../src/edge/cri/methods.ts'
+import { fieldsPage } from './cri-fields.ts'
 import { type RpcRow, statusTable, withSection } from './status-table.ts'
 
 /** Every RPC, as the server would answer it. */
@@ -25,6 +26,7 @@ const pages: Readonly<Record<string, (now: string) => string>> = {
   'README.md': (now) => withSection(now, 'rpcs', statusTable(rpcRows())),
   'docs/cli.md': cliPage,
   'docs/config.md': configPage,
+  'docs/cri-fields.md': fieldsPage,
 }
 
 function main(repo: string, check: boolean): void {

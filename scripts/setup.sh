@@ -59,14 +59,24 @@ need util-linux flock
 need mount mount
 if [ "$what" = test ]; then
     need docker-registry docker-registry
+    need skopeo skopeo
     need busybox-static /bin/busybox /usr/bin/busybox
     need nginx-light nginx
     # Debian has it for x86 only; elsewhere the suite that needs it is skipped by name.
     [ "$node_arch" != x64 ] || need user-mode-linux linux.uml
     need valgrind valgrind
     need clang-format clang-format
+    need clang clang
+    set -- /usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a
+    if [ ! -e "$1" ]; then # its name has the version of the clang that apt would install
+        clang=$(apt-cache show clang 2>/dev/null | sed -n 's/^Version: 1:\([0-9]*\).*/\1/p' | head -n 1)
+        need "libclang-rt-${clang:-14}-dev" "$1"
+    fi
     need apparmor apparmor_parser
     need git git
+    # The tests make keys and sign with them; a node needs gpg only for a policy with "signedBy".
+    need gpg gpg
+    need gpg-agent gpg-agent
 fi
 
 install_packages() {

@@ -45,18 +45,18 @@ export function noGuest(): string | undefined {
 }
 
 export const suites: readonly Suite[] = [
-  { name: 'unit', parallel: true, testMs: 10_000, suiteMs: 120_000 },
+  { name: 'unit', parallel: true, testMs: 20_000, suiteMs: 240_000 },
   { name: 'property', parallel: true, testMs: 60_000, suiteMs: 180_000 },
-  { name: 'faults', parallel: true, testMs: 30_000, suiteMs: 180_000 },
-  { name: 'native', parallel: false, testMs: 120_000, suiteMs: 300_000 },
-  { name: 'integration', parallel: false, testMs: 60_000, suiteMs: 600_000, cannot: noMounts },
-  { name: 'crash', parallel: false, testMs: 120_000, suiteMs: 480_000, cannot: noMounts },
+  { name: 'faults', parallel: true, testMs: 30_000, suiteMs: 240_000 },
+  { name: 'native', parallel: false, testMs: 120_000, suiteMs: 600_000 },
+  { name: 'integration', parallel: false, testMs: 60_000, suiteMs: 1_500_000, cannot: noMounts },
+  { name: 'crash', parallel: false, testMs: 120_000, suiteMs: 900_000, cannot: noMounts },
   {
     name: 'vm',
     runner: 'test/vm/suite.ts',
     parallel: false,
     testMs: 120_000,
-    suiteMs: 660_000,
+    suiteMs: 900_000,
     cannot: noGuest,
   },
 ]

@@ -15,6 +15,19 @@ const run: Readonly<Record<string, (args: Args) => Promise<ExitCode>>> = {
   status: async (args) => (await import('./cli/status.ts')).run(args),
   doctor: async (args) => (await import('./cli/doctor.ts')).run(args),
   config: async (args) => (await import('./cli/config.ts')).run(args),
+  pull: async (args) => (await import('./cli/pull.ts')).run(args),
+  images: async (args) => (await import('./cli/images.ts')).run(args),
+  rmi: async (args) => (await import('./cli/rmi.ts')).run(args),
+  tag: async (args) => (await import('./cli/tag.ts')).run(args),
+  push: async (args) => (await import('./cli/push.ts')).run(args),
+  save: async (args) => (await import('./cli/save.ts')).run(args),
+  load: async (args) => (await import('./cli/load.ts')).run(args),
+  inspect: async (args) => (await import('./cli/inspect.ts')).run(args),
+  history: async (args) => (await import('./cli/history.ts')).run(args),
+  diff: async (args) => (await import('./cli/diff.ts')).run(args),
+  prune: async (args) => (await import('./cli/prune.ts')).run(args),
+  login: async (args) => (await import('./cli/login.ts')).run(args),
+  logout: async (args) => (await import('./cli/logout.ts')).run(args),
   completion: async ({ words }) => {
     const { completion } = await import('./cli/completion.ts')
     return say(completion(words[0] ?? ''))
@@ -51,12 +64,16 @@ async function main(argv: readonly string[]): Promise<ExitCode> {
     if (!isFault(e)) throw e
     process.stderr.write(`gantry: ${e.message}\n`)
     if (e.reason === 'unreachable') return exitCodes.unreachable
+    if (e.reason === 'interrupted') return exitCodes.interrupted
+    if (e.reason === 'usage') return exitCodes.usage
     return e.kind === 'invalid' && args.problems.length > 0 ? exitCodes.usage : exitCodes.failure
   }
 }
 
-// A reader such as head that leaves early is no failure of ours.
-process.stdout.on('error', (e: NodeJS.ErrnoException) => process.exit(e.code === 'EPIPE' ? 0 : 1))
+// A reader such as head that leaves early is no failure of ours, unless a command says that it is.
+process.stdout.on('error', (e: NodeJS.ErrnoException) =>
+  process.exit(e.code === 'EPIPE' ? (process.exitCode ?? exitCodes.ok) : exitCodes.failure),
+)
 try {
   // A daemon that has stopped leaves monitors behind that still hold the event loop.
   process.exit(await main(process.argv.slice(2)))

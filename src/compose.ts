@@ -4,7 +4,7 @@
  * does nothing else; what needs order in time (locks, recovery, sockets) is `daemon.ts`.
  */
 import { createHash, randomBytes } from 'node:crypto'
-import { access } from 'node:fs/promises'
+import { access, stat } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { Fault } from './base/fault.ts'
@@ -12,37 +12,58 @@ import { formatJson, readJson } from './base/json-file.ts'
 import { KeyedLock } from './base/keyed-lock.ts'
 import type { Scope } from './base/scope.ts'
 import { SharedTasks } from './base/shared-task.ts'
-import type { Config } from './config/schema.ts'
+import { type Config, options } from './config/schema.ts'
 import type { Context } from './engine/context.ts'
 import { createImages, type Images } from './engine/images/images.ts'
 import { imageSource } from './engine/images/resolve.ts'
+import { addUsage, type FsPart, NO_USAGE } from './engine/images/usage.ts'
+import type { VerifyLayer } from './engine/images/verify.ts'
 import { type Catalog, catalog } from './engine/state/catalog.ts'
 import { store } from './engine/state/store.ts'
 import { cgroups } from './host/cgroup/cgroups.ts'
 import { createNetwork } from './host/cni/network.ts'
 import { probeFacts } from './host/facts.ts'
 import { files } from './host/files.ts'
-import { layerStore } from './host/images/layers.ts'
+import { keptBlobs } from './host/images/kept-blobs.ts'
+import { type LayerStore, layerStore } from './host/images/layers.ts'
 import { localLayers } from './host/images/local.ts'
-import { imagePuller } from './host/images/puller.ts'
+import { powerMarker } from './host/images/power-marker.ts'
+import { imagePuller, type PullerOptions } from './host/images/puller.ts'
 import { imageRecords } from './host/images/records.ts'
+import { spool } from './host/images/spool.ts'
+import { imageTransfers } from './host/images/transfers.ts'
+import { warmWorkers } from './host/images/warm-workers.ts'
 import type { ExitFile, Host, OciRuntime } from './host/index.ts'
 import { monitors } from './host/monitor/monitors.ts'
+import { idmaps, whyNoUserNamespaces } from './host/mounts/idmap.ts'
 import { rootfs } from './host/mounts/overlay.ts'
+import { imageVolumes } from './host/mounts/volumes.ts'
 import { namespaces } from './host/namespaces.ts'
 import { ADDON, loadNative, type Native } from './host/native.ts'
 import { probeRuntime } from './host/oci-runtime/features.ts'
 import { ociRuntime } from './host/oci-runtime/runtime.ts'
 import { processes } from './host/processes.ts'
-import { userInLayers } from './host/rootfs-users.ts'
+import { readRegistriesConf } from './host/registry/registries-conf.ts'
+import { smallLoaders } from './host/rootfs/layers.ts'
+import { userInLayers } from './host/rootfs/users.ts'
+import { security } from './host/security/security.ts'
+import { probeSelinux } from './host/security/selinux.ts'
+import { type Streams, streams } from './host/streaming/streams.ts'
+import { choosePolicy } from './host/trust/choice.ts'
+import { verifyLayer } from './host/unpack/verify.ts'
+import { imagesOf } from './model/container.ts'
 import type { HostFacts, RuntimeProgram } from './model/facts.ts'
 import { clip, unixNanos } from './model/ids.ts'
-import { type ContainerPaths, folders, type Roots } from './model/names.ts'
+import { pinnedBy } from './model/image.ts'
+import { type ContainerPaths, containerPaths, folders, type Roots } from './model/names.ts'
+import { PULL } from './model/pull-policy.ts'
+import { STREAM_WORKER } from './model/streaming.ts'
+import type { TrustFiles } from './model/trust-settings.ts'
 
 /** Where the build put the native pieces, beside `dist/` or `src/`. */
 const built = (name: string) => fileURLToPath(new URL(`../native/build/${name}`, import.meta.url))
-const worker = () =>
-  fileURLToPath(new URL(`./pull-worker.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`, import.meta.url))
+const worker = (name: string) =>
+  fileURLToPath(new URL(`./${name}.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`, import.meta.url))
 
 export interface Parts {
   readonly native: Native
@@ -118,6 +139,19 @@ async function readExit(paths: ContainerPaths): Promise<ExitFile | undefined> {
   return undefined
 }
 
+function buildStreams({ streaming, runDir }: Config, daemon: Scope, native: Native): Streams {
+  const { address: host, port, tlsCertFile: certFile, tlsKeyFile: keyFile, tlsClientCaFile } = streaming
+  const clientCaFile = tlsClientCaFile === '' ? undefined : tlsClientCaFile
+  const tls = certFile === '' ? {} : { tls: { certFile, keyFile, clientCaFile } }
+  return streams(daemon, {
+    native,
+    node: process.execPath,
+    worker: worker('stream-worker'),
+    cwd: runDir,
+    settings: { host, port, ...tls, addon: built(ADDON), idleMs: STREAM_WORKER.idleMs },
+  })
+}
+
 interface HostParts {
   readonly config: Config
   readonly daemon: Scope
@@ -146,6 +180,8 @@ function buildHost({ config, daemon, native, facts, programs: found }: HostParts
     namespaces: namespaces(native),
     cgroups: cgroups(native, facts.cgroupVersion, facts.cgroupMounts),
     rootfs: rootfs(native),
+    imageVolumes: imageVolumes(native),
+    idmaps: idmaps(native),
     network: createNetwork(
       { native, log: daemon.log },
       {
@@ -181,8 +217,11 @@ function buildHost({ config, daemon, native, facts, programs: found }: HostParts
         `runtime_handler: "${clip(handler)}" is not configured here (there is ${[...runtimes.keys()].join(', ')})`,
       )
     },
+    streams: buildStreams(config, daemon, native),
     exitFile: readExit,
-    user: (lowerDirs, requested, imageUser) => userInLayers(native, lowerDirs, requested, imageUser),
+    user: (lowerDirs, asked) => userInLayers(native, lowerDirs, asked),
+    smallPrograms: smallLoaders(native, facts.architecture),
+    security: security(native, { facts, seccompDir: config.security.seccompProfileRoot }),
     pauseProgram: built('gantry-pause'),
   }
 }
@@ -193,45 +232,135 @@ function buildImages(
 ): Images {
   const { daemon, native, facts } = from
   const layers = layerStore(`${config.root}/layers`, native)
+  const { registriesConf: file, registriesConfDir: folder } = config.registry
+  const registriesConf = { file, folder }
+  const puller: PullerOptions = {
+    native,
+    layers,
+    node: process.execPath,
+    worker: worker('image-worker'),
+    unpackProgram: built('gantry-unpack'),
+    addon: built(ADDON),
+    warm: warmWorkers(),
+    keepBlobs: config.images.keepBlobs ? `${config.root}/blobs` : undefined,
+    certsDirs: config.registry.configPath,
+    registriesConf,
+    authFiles: config.registry.authFiles,
+    helperDirs: config.registry.helperDirs,
+    platform: { os: 'linux', architecture: facts.architecture },
+    parallelLayers: config.images.maxConcurrentLayers,
+    unpackLimits: {
+      layerBytes: config.images.maxLayerBytes,
+      entries: config.images.maxLayerEntries,
+      ratio: config.images.maxLayerRatio,
+      devices: config.images.layerDevices,
+    },
+    noProgressMs: config.images.pullProgressTimeoutMs,
+  }
   return createImages({
     records: imageRecords(`${config.root}/images`),
     layers,
-    puller: imagePuller({
-      native,
-      layers,
-      node: process.execPath,
-      worker: worker(),
-      unpackProgram: built('gantry-unpack'),
-      addon: built(ADDON),
-      certsDirs: config.registry.configPath,
-      platform: { os: 'linux', architecture: facts.architecture },
-      parallelLayers: config.images.maxConcurrentLayers,
-      noProgressMs: config.images.pullProgressTimeoutMs,
+    puller: imagePuller(puller),
+    transfers: imageTransfers({
+      ...puller,
+      blobsRoot: `${config.root}/blobs`,
+      maxArchiveBytes: config.images.maxArchiveBytes,
     }),
+    writableOf(id) {
+      const found = [...from.catalog.containers.byId.values()].find((c) => c.record.id === id)
+      return (
+        found && {
+          upper: containerPaths(roots(config), found.record.id).upper,
+          imageId: found.record.imageId,
+        }
+      )
+    },
     localLayers: localLayers(layers, native),
+    shortNames: () => readRegistriesConf(registriesConf),
+    policyFor: (namespace) => choosePolicy(trustFiles(config), namespace),
+    blobs: { parts: spool(layers.root, native), kept: keptBlobs(`${config.root}/blobs`) },
     daemon,
     nowNs,
-    usedBy(id) {
-      const user = [...from.catalog.containers.byId.values()].find((c) => c.record.imageId === id)
-      return user
-        ? `container ${user.record.config.metadata.name} (${user.record.id.slice(0, 13)})`
-        : undefined
+    usedBy: (id) => from.catalog.usesImage(id),
+    usedImages: () => [...from.catalog.containers.byId.values()].flatMap((c) => imagesOf(c.record)),
+    isPinned: pinnedBy(config.images.pinned),
+    keepMs: config.images.keepUnusedMs,
+    nearlyFull() {
+      const { totalBytes, freeBytes } = native.statfs(config.root)
+      return freeBytes * BigInt(PULL.keepFreeShare) < totalBytes
     },
+    marker: powerMarker(`${config.root}/running.json`, facts.bootId),
+    verifyLayer: layerVerifier(native, layers),
+    measureWritable: writableLayers(config, native, from.catalog),
   })
+}
+
+/** The default policy may be missing, as most nodes have none; one that was chosen may not. */
+function trustFiles({ images }: Config): TrustFiles {
+  return {
+    policyFile: images.signaturePolicy,
+    required: images.signaturePolicy !== options['images.signature_policy'].fallback,
+    namespaceDir: images.signaturePolicyDir,
+    registriesDir: images.signatureLookupDir,
+  }
+}
+
+/** A layer without a record of its tree is looked at as far as it goes: that it is there, and what it is. */
+function layerVerifier(native: Native, layers: LayerStore): VerifyLayer {
+  const deps = { native, program: built('gantry-unpack') }
+  return async (scope, chainId) => {
+    if ((await layers.read(chainId)) === undefined) return 'it is not complete'
+    const record = layers.recordOf(chainId)
+    const there = await access(record).then(
+      () => true,
+      () => false,
+    )
+    if (!there) return undefined
+    const { whole, path, problem } = await verifyLayer(scope, deps, { fs: layers.fsOf(chainId), record })
+    return whole ? undefined : `${path}: ${problem}`
+  }
+}
+
+/** Kubelets take different mount points for different disks: one disk gets one name. */
+function writableLayers(config: Config, native: Native, known: Catalog): () => Promise<FsPart> {
+  const { containers } = folders(roots(config))
+  const layers = `${config.root}/layers`
+  return async () => {
+    let sum = NO_USAGE
+    for (const id of known.containers.byId.keys())
+      sum = addUsage(sum, await native.treeUsage(containerPaths(roots(config), id).upper))
+    const isOne = (await stat(containers)).dev === (await stat(layers)).dev
+    return { ...sum, mountpoint: isOne ? layers : containers }
+  }
 }
 
 /** Everything that can be built before recovery. Throws `unavailable` when pods cannot run on this machine. */
 export async function compose(config: Config, daemon: Scope, native: Native): Promise<Parts> {
   const found = await runtimePrograms(config)
-  const facts = await probeFacts(daemon, {
+  const selinux = config.security.selinux ? await probeSelinux() : undefined
+  const probed = await probeFacts(daemon, {
     cgroupDriver: config.cgroup.driver,
     runtimes: found,
-    probe: (scope, program, ground) => probeRuntime(scope, { native }, { program, ground }),
+    probe: async (scope, program, ground) => {
+      const handler = await probeRuntime(scope, { native }, { program, ground })
+      // A runtime says what it was built for; before Linux 5.12 the kernel cannot do it.
+      const { mountSetattr } = native.probe()
+      return { ...handler, recursiveReadOnlyMounts: handler.recursiveReadOnlyMounts && mountSetattr }
+    },
     defaultRuntime: config.defaultRuntime,
+  })
+  const noUserNamespaces = await whyNoUserNamespaces(native, roots(config))
+  const facts: HostFacts = Object.freeze({
+    ...probed,
+    ...(selinux ? { selinux } : {}),
+    ...(noUserNamespaces === undefined ? {} : { noUserNamespaces }),
   })
   const host = buildHost({ config, daemon, native, facts, programs: found })
   const known = catalog()
   const images = buildImages(config, { daemon, native, facts, catalog: known })
+  known.containers.onDrop = ({ record }) => {
+    for (const id of imagesOf(record)) images.released(id)
+  }
   const context: Context = {
     host,
     options: {

@@ -54,16 +54,10 @@ function makeFolders(config: Config): void {
     }
   }
   make(config.runDir, 0o711)
-  const own = [
-    config.root,
-    all.pods,
-    all.containers,
-    all.trash,
-    all.runPods,
-    all.runContainers,
-    `${config.runDir}/oci`,
-  ]
+  const own = [config.root, all.pods, all.containers, all.trash, `${config.runDir}/oci`]
   for (const path of own) make(path)
+  // The root of a user namespace, who is somebody else on the node, gets through to what is below and is its own.
+  for (const path of [all.runPods, all.runContainers]) make(path, 0o711)
   make(dirname(config.socket), 0o755)
   for (const handler of Object.keys(config.runtimes)) make(all.runtime(handler))
 }
@@ -150,7 +144,7 @@ export async function startDaemon(config: Config): Promise<Daemon> {
   }).catch((e: unknown) => {
     throw Fault.during(`cannot serve the socket ${config.socket}`, e)
   })
-  void recovery.background.then(() => parts.images.collect())
+  void recovery.background.then(() => parts.images.collect()).then(() => parts.images.verify())
   parts.context.host.network.onChange(() => log.info('network-config-changed', {}))
   process.on('SIGUSR2', () => dump(engine, log))
   const { minOomScoreAdj: lowest } = engine.facts
@@ -167,6 +161,7 @@ export async function startDaemon(config: Config): Promise<Daemon> {
       log,
       idle,
       context: parts.context,
+      images: parts.images,
       drainMs: config.shutdown.drainMs,
     }),
   }
@@ -194,6 +189,7 @@ interface Running {
   readonly log: Log
   readonly idle: Disposable
   readonly context: Context
+  readonly images: Parts['images']
   readonly drainMs: number
 }
 
@@ -208,6 +204,8 @@ function stopper(r: Running): () => Promise<void> {
     using cleanup = cleanupScope(r.log, Math.max(r.drainMs, 1000))
     await r.context.joins.idle(cleanup).catch(() => {})
     await r.context.host.files.emptyTrash()
+    await r.images.close()
+    await r.context.host.streams.close()
   }
   return () => {
     stopping ??= stop()

@@ -36,7 +36,9 @@ export interface Crictl {
  * Builds the programs named. Gives undefined, or why this machine cannot build them. Rejects when building
  * fails although it should not.
  */
-export async function buildTools(...tools: readonly ('crictl' | 'critest')[]): Promise<string | undefined> {
+export async function buildTools(
+  ...tools: readonly ('crictl' | 'critest' | 'streamclient')[]
+): Promise<string | undefined> {
   try {
     await promisify(execFile)('sh', [join(conformance, 'build.sh'), ...tools], { maxBuffer: 1 << 24 })
     return undefined

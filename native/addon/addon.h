@@ -18,7 +18,7 @@
 #include <uv.h>
 
 /** Raised together with `ABI` in src/host/native.ts. */
-#define GANTRY_ABI 2
+#define GANTRY_ABI 3
 
 // Memory
 typedef struct Chunk Chunk;

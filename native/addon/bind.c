@@ -33,7 +33,7 @@ static bool set_attributes(BindJob *b, int tree) {
         !set_attr(tree, K_AT_RECURSIVE, (struct k_mount_attr){.attr_set = K_ATTR_RDONLY}, b))
         return false;
     struct k_mount_attr idmap = {.attr_set = K_ATTR_IDMAP, .userns_fd = (uint64_t)b->userns};
-    return b->userns < 0 || set_attr(tree, b->recursive ? K_AT_RECURSIVE : 0, idmap, b);
+    return b->userns < 0 || set_attr(tree, 0, idmap, b);
 }
 
 /** By way of mount(2). What only mount_setattr can do is refused. */

@@ -2,37 +2,39 @@
 /**
  * Pinned namespaces. unshare() acts on one thread, and a pool thread that called it would stay inside; so a
  * thread of its own makes the namespaces, binds its entries of /proc/thread-self/ns onto the pin files, sets
- * them up from within and ends. Whatever was pinned before a failure is unpinned again. User and PID
- * namespaces are not made here.
+ * them up from within and ends. With a user namespace a child of userns.c makes and sets them up, so that
+ * they belong to it. Whatever was pinned before a failure is unpinned again. PID namespaces are not made
+ * here.
  */
 #include "addon.h"
 #include "kernel.h"
+#include "userns.h"
 
 #include <linux/magic.h>
 #include <net/if.h>
 #include <sched.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/vfs.h>
 
-enum { KINDS = 3, STACKED_MAX = 16 };
+enum { NET, IPC, UTS, USER, KINDS, STACKED_MAX = 16 };
 
 static const struct {
-    const char *option, *source;
-    int flag;
-} KIND[KINDS] = {
-    {"net", "/proc/thread-self/ns/net", CLONE_NEWNET},
-    {"ipc", "/proc/thread-self/ns/ipc", CLONE_NEWIPC},
-    {"uts", "/proc/thread-self/ns/uts", CLONE_NEWUTS},
-};
+    const char *option; // also the name below /proc/PID/ns
+    int flag;           // of unshare; the user namespace comes with the child
+} KIND[KINDS] = {[NET] = {"net", CLONE_NEWNET},
+                 [IPC] = {"ipc", CLONE_NEWIPC},
+                 [UTS] = {"uts", CLONE_NEWUTS},
+                 [USER] = {"user", 0}};
 
 typedef struct {
     Job job;
     char *pin[KINDS];
     bool created[KINDS];
-    char *hostname;
+    char *hostname, *uid_map, *gid_map;
     bool loopback;
     uint32_t sysctls;
     char **key, **value;
@@ -59,13 +61,14 @@ static bool pin_file(const char *path, bool *created, Fail *fail) {
     return true;
 }
 
-static bool pin_all(NamespaceJob *ns) {
+static bool pin_all(NamespaceJob *ns, const char *process) {
     Fail *fail = &ns->job.fail;
+    char source[64];
     for (int i = 0; i < KINDS; i++) {
         if (!ns->pin[i]) continue;
         if (!pin_file(ns->pin[i], &ns->created[i], fail)) return false;
-        if (mount(KIND[i].source, ns->pin[i], NULL, MS_BIND, NULL) < 0)
-            return fail_set(fail, "mount", ns->pin[i]);
+        snprintf(source, sizeof source, "/proc/%s/ns/%s", process, KIND[i].option);
+        if (mount(source, ns->pin[i], NULL, MS_BIND, NULL) < 0) return fail_set(fail, "mount", ns->pin[i]);
     }
     return true;
 }
@@ -88,13 +91,15 @@ static bool write_sysctl(const char *path, const char *value, Fail *fail) {
     return (size_t)n == length || fail_code(fail, EIO, "write", path);
 }
 
-static bool set_up(NamespaceJob *ns) {
-    Fail *fail = &ns->job.fail;
+static bool make(NamespaceJob *ns) {
     int flags = 0;
     for (int i = 0; i < KINDS; i++)
         if (ns->pin[i]) flags |= KIND[i].flag;
-    if (unshare(flags) < 0) return fail_set(fail, "unshare", NULL);
-    if (!pin_all(ns)) return false;
+    return unshare(flags) == 0 || fail_set(&ns->job.fail, "unshare", NULL);
+}
+
+static bool configure(NamespaceJob *ns) {
+    Fail *fail = &ns->job.fail;
     if (ns->loopback && !loopback_up(fail)) return false;
     if (ns->hostname && sethostname(ns->hostname, strlen(ns->hostname)) < 0)
         return fail_set(fail, "sethostname", NULL);
@@ -107,6 +112,24 @@ static void undo(NamespaceJob *ns) {
     Fail ignored = {0};
     for (int i = KINDS - 1; i >= 0; i--)
         if (ns->created[i]) unpin(ns->pin[i], &ignored);
+}
+
+static bool in_child(void *memory) { return make(memory) && configure(memory); }
+
+static bool pin_child(void *memory, pid_t child) {
+    char process[16];
+    snprintf(process, sizeof process, "%d", child);
+    return pin_all(memory, process);
+}
+
+static bool set_up(NamespaceJob *ns) {
+    if (!ns->pin[USER]) return make(ns) && pin_all(ns, "thread-self") && configure(ns);
+    return in_userns(&ns->job.arena, &(UsernsWork){.uid_map = ns->uid_map,
+                                                   .gid_map = ns->gid_map,
+                                                   .inside = in_child,
+                                                   .outside = pin_child,
+                                                   .memory = ns,
+                                                   .fail = &ns->job.fail});
 }
 
 static void *inside(void *memory) {
@@ -143,10 +166,15 @@ MEMBER(gt_create_namespaces) {
     ns->loopback = args_flag(&args, args.v[0], "loopback");
     napi_value sysctls = args_member(&args, args.v[0], "sysctls");
     if (sysctls) read_sysctls(&args, ns, sysctls);
-    if (!ns->pin[0] && !ns->pin[1] && !ns->pin[2]) args_fail(&args, "net, ipc or uts", "given");
+    ns->uid_map = args_opt_string(&args, args.v[0], "uidMap");
+    ns->gid_map = args_opt_string(&args, args.v[0], "gidMap");
+    if (!ns->pin[NET] && !ns->pin[IPC] && !ns->pin[UTS] && !ns->pin[USER])
+        args_fail(&args, "net, ipc, uts or user", "given");
+    if (!ns->pin[USER] != !ns->uid_map || !ns->uid_map != !ns->gid_map)
+        args_fail(&args, "user, uidMap and gidMap", "given together");
     // Without a namespace of their own these would change the machine's.
-    if (ns->hostname && !ns->pin[2]) args_fail(&args, "hostname", "given together with uts");
-    if (ns->loopback && !ns->pin[0]) args_fail(&args, "loopback", "given together with net");
+    if (ns->hostname && !ns->pin[UTS]) args_fail(&args, "hostname", "given together with uts");
+    if (ns->loopback && !ns->pin[NET]) args_fail(&args, "loopback", "given together with net");
     return job_queue(&args, ns, run_create);
 }
 

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Starting the runtime, and being the subreaper: every process that ends below this one is reaped here, told
-// to its owner (the container's main process or an exec) or forgotten. Kills whole trees for execs that are
-// over.
+// to its owner (the container's main process or an exec) or forgotten.
 #include "monitor.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -15,6 +13,14 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+void weigh_as_container(pid_t pid) {
+    char path[64], now[16], wanted[16];
+    snprintf(path, sizeof path, "/proc/%d/oom_score_adj", the.pid);
+    if (read_file_at(AT_FDCWD, path, wanted, sizeof wanted) <= 0) return;
+    snprintf(path, sizeof path, "/proc/%d/oom_score_adj", pid);
+    if (read_file_at(AT_FDCWD, path, now, sizeof now) > 0 && strcmp(now, wanted)) write_string(path, wanted);
+}
 
 static void become(const struct launch *l) {
     for (int i = 0; i < 3; i++) {
@@ -27,6 +33,10 @@ static void become(const struct launch *l) {
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     if (the.oom_score_adj[0]) write_string("/proc/self/oom_score_adj", the.oom_score_adj);
+    if (l->mark) {
+        put_mark(l->mark);
+        weigh_as_container(getpid()); // crun leaves its own value to what it starts
+    }
     execve(l->argv[0], (char *const *)(uintptr_t)l->argv, environ);
     dprintf(2, "cannot execute %s: %s\n", l->argv[0], strerror(errno));
     _exit(127);
@@ -83,7 +93,7 @@ void child_reap(void) {
 void child_clear(int ms) {
     int64_t end = monotonic_ms() + ms;
     for (;;) {
-        kill_tree(getpid(), false);
+        kill_tree(getpid(), 0);
         siginfo_t info = {0};
         while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG) == 0 && info.si_pid != 0) info.si_pid = 0;
         if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0 && errno == ECHILD) return;
@@ -94,8 +104,7 @@ void child_clear(int ms) {
 
 int pidfd_open_of(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
 
-/** Fields of /proc/PID/stat after the command name: ppid (1), session (3), start time (19). */
-static bool read_stat(pid_t pid, long *ppid, long *session, unsigned long long *start) {
+bool read_stat(pid_t pid, long *ppid, long *session, unsigned long long *start) {
     char path[64], buf[512];
     snprintf(path, sizeof path, "/proc/%d/stat", pid);
     if (read_file_at(AT_FDCWD, path, buf, sizeof buf) <= 0) return false;
@@ -117,57 +126,4 @@ uint64_t start_ticks_of(pid_t pid) {
     long ppid = 0, session = 0;
     unsigned long long start = 0;
     return read_stat(pid, &ppid, &session, &start) ? start : 0;
-}
-
-struct pids {
-    pid_t *list;
-    size_t count, cap;
-};
-
-static bool has(const struct pids *set, long pid) {
-    for (size_t i = 0; i < set->count; i++)
-        if (set->list[i] == pid) return true;
-    return false;
-}
-
-static bool add(struct pids *set, pid_t pid) {
-    if (set->count == set->cap) {
-        size_t cap = set->cap ? set->cap * 2 : 32;
-        pid_t *list = realloc(set->list, cap * sizeof *list);
-        if (!list) return false;
-        set->list = list;
-        set->cap = cap;
-    }
-    set->list[set->count++] = pid;
-    return true;
-}
-
-/** One walk over /proc; true if it found and stopped a process that was not known yet. */
-static bool stop_more(struct pids *set, pid_t root, bool session_too) {
-    DIR *proc = opendir("/proc");
-    if (!proc) return false;
-    bool found = false;
-    for (struct dirent *d; (d = readdir(proc));) {
-        pid_t pid = atoi(d->d_name);
-        long ppid = 0, session = 0;
-        unsigned long long start = 0;
-        if (pid <= 1 || pid == getpid() || pid == the.pid || has(set, pid)) continue;
-        if (!read_stat(pid, &ppid, &session, &start)) continue;
-        if (!has(set, ppid) && !(session_too && session == root)) continue;
-        if (!add(set, pid)) break;
-        kill(pid, SIGSTOP); // a stopped process cannot start another one behind our back
-        found = true;
-    }
-    closedir(proc);
-    return found;
-}
-
-void kill_tree(pid_t root, bool session) {
-    struct pids set = {0};
-    if (root <= 1 || !add(&set, root)) return;
-    if (root != getpid()) kill(root, SIGSTOP);
-    for (int i = 0; i < 64 && stop_more(&set, root, session); i++) continue;
-    for (size_t i = 0; i < set.count; i++)
-        if (set.list[i] != getpid()) kill(set.list[i], SIGKILL);
-    free(set.list);
 }

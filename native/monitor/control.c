@@ -52,9 +52,14 @@ static void break_off(struct conn *c) {
     want(c);
 }
 
+/** An attached client feeds stdin no more. A terminal outlives its clients. */
+static void fed(void) {
+    if (the.opt.stdin_once && !the.opt.tty) sink_end(&the.in);
+}
+
 static void drop(struct conn *c) {
     if (c->exec) exec_orphaned(c->exec);
-    if (c->attached && (c->attach & FLAG_STDIN) && the.opt.stdin_once) sink_end(&the.in);
+    if (c->attached && (c->attach & FLAG_STDIN)) fed();
     *c->link = c->next;
     if (c->next) c->next->link = c->link;
     conn_count--;
@@ -237,7 +242,7 @@ static enum verdict attach_frame(struct conn *c, const struct frame_reader *f) {
     case FRAME_STDIN_EOF:
         if (!(c->attach & FLAG_STDIN)) return DROP;
         c->attach &= (uint8_t)~FLAG_STDIN;
-        if (the.opt.stdin_once) sink_end(&the.in);
+        fed();
         return GO_ON;
     case FRAME_RESIZE:
         return plain_frame(c, f);

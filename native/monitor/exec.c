@@ -103,6 +103,10 @@ static void pump(struct exec_out *o, bool all) {
     struct exec *e = o->exec;
     bool tty = e->flags & FLAG_TTY;
     o->paused = false;
+    if (e->exited && e->runtime > 0) { // how much is left is known when the runtime has ended
+        loop_watch(&o->src, 0);
+        return;
+    }
     do {
         if (e->conn && conn_queued(e->conn) >= QUEUE_PAUSE) {
             o->paused = true;
@@ -193,7 +197,7 @@ static bool run(struct exec *e, int fds[3]) {
         runtime_arg(&a, tty);
     }
     runtime_arg(&a, the.opt.id);
-    e->runtime = runtime_spawn(&a, fds);
+    e->runtime = runtime_spawn(&a, fds, exec_mark(e->number));
     return e->runtime > 0;
 }
 
@@ -249,7 +253,11 @@ void exec_start(struct conn *c, const struct exec_request *r) {
     bool ok = make_stdio(e, fds) && write_process(e, r) && run(e, fds);
     int saved = errno;
     for (int i = 0; i < 3; i++) close_fd(&fds[i]);
-    if (ok) return;
+    if (ok) {
+        // What the process writes first need not wait for the end of the runtime that started it.
+        if (!(e->flags & FLAG_TTY)) loop_watch(&e->out.src, EPOLLIN);
+        return;
+    }
     remove_files(e);
     char text[128];
     snprintf(text, sizeof text, "cannot start the runtime: %s", strerror(saved));
@@ -264,19 +272,10 @@ static void pidfd_ready(struct source *src, uint32_t events) {
         if (e->pid == pid && !e->exited) return process_ended(e, (struct exit_status){255, 0});
 }
 
-/** The terminal that the runtime has sent by now. */
-static int take_console(struct exec *e) {
-    int sock = accept4(e->console, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (sock < 0) return -1;
-    int master = recv_fd(sock);
-    close(sock);
-    return master;
-}
-
 static void begin_streams(struct exec *e) {
     if (e->flags & FLAG_TTY) {
         loop_close(&e->err.src);
-        int master = take_console(e);
+        int master = take_console(e->console);
         close_fd(&e->console);
         out_begin(e, &e->out, master, FRAME_STDOUT);
         if (master >= 0 && e->cols) set_window(master, e->cols, e->rows);
@@ -304,7 +303,8 @@ static void runtime_ended(struct exec *e, struct exit_status s) {
     if (!ok) explain(e, text, sizeof text);
     remove_files(e);
     if (!e->exited && e->pid > 0) e->exited = child_recall(e->pid, e->begun, &e->status);
-    if (!e->exited && e->pid > 0 && (!ok || !e->conn || e->timed_out)) kill_tree(e->pid, true);
+    if (!e->exited && e->pid > 0 && (!ok || !e->conn || e->timed_out))
+        kill_tree(e->pid, exec_mark(e->number));
     if (!ok) {
         if (e->timed_out) {
             e->exited = true;
@@ -315,6 +315,7 @@ static void runtime_ended(struct exec *e, struct exit_status s) {
         }
         return fail(e, s.code, text);
     }
+    if (!e->exited) weigh_as_container(e->pid); // runc sets the value of the container's start, not of now
     uint8_t pid[4];
     put_u32(pid, (uint32_t)e->pid);
     conn_send(e->conn, FRAME_STARTED, pid, sizeof pid);
@@ -351,9 +352,9 @@ bool exec_claim(pid_t pid) {
 
 static void kill_exec(struct exec *e) {
     if (e->runtime > 0)
-        kill_tree(e->runtime, false);
+        kill_tree(e->runtime, exec_mark(e->number));
     else if (e->pid > 0 && !e->exited)
-        kill_tree(e->pid, true);
+        kill_tree(e->pid, exec_mark(e->number));
 }
 
 void exec_orphaned(struct exec *e) {

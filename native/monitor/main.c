@@ -171,15 +171,13 @@ static void create(void) {
         runtime_arg(&a, socket_path);
     }
     runtime_arg(&a, the.opt.id);
-    the.runtime = runtime_spawn(&a, fds);
+    the.runtime = runtime_spawn(&a, fds, 0);
     if (the.runtime < 0) give_up_errno(STAGE_CREATE, "cannot start the runtime", errno);
     for (int i = 0; i < 3; i++) close_fd(&fds[i]);
 }
 
-static int take_console(void) {
-    int sock = accept4(console, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    int master = sock >= 0 ? recv_fd(sock) : -1;
-    close_fd(&sock);
+static int take_terminal(void) {
+    int master = take_console(console);
     close_fd(&console);
     unlinkat(the.run_dir, "console.sock", 0);
     return master;
@@ -202,7 +200,7 @@ static void created(void) {
         the.pidfd = (struct source){.fd = pidfd_open_of(the.pid), .ready = on_pidfd};
         loop_watch(&the.pidfd, EPOLLIN);
     }
-    int master = the.opt.tty ? take_console() : -1;
+    int master = the.opt.tty ? take_terminal() : -1;
     if (the.opt.tty) close_fd(&stdio_parent[2]);
     if (the.opt.tty && master < 0) complain("the runtime sent no terminal");
     oom_begin();
@@ -271,7 +269,7 @@ int main(int argc, char **argv) {
         if (the.phase == PHASE_EXITED && (timeout < 0 || timeout > 1000)) timeout = 1000;
         loop_round(timeout);
         if (not_created) create_failed(the.status.code);
-        if (the.abort_wanted && the.phase == PHASE_CREATING && the.runtime > 0) kill_tree(the.runtime, false);
+        if (the.abort_wanted && the.phase == PHASE_CREATING && the.runtime > 0) kill_tree(the.runtime, 0);
         if (exited && the.phase == PHASE_LIVE) container_exited();
         if (the.phase == PHASE_EXITED && exitfile_write()) leave();
     }

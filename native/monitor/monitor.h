@@ -24,7 +24,7 @@
 
 // Options (options.c)
 struct options {
-    const char *id, *runtime, *runtime_root, *bundle, *log, *run_dir, *exit_file, *cgroup_procs;
+    const char *id, *runtime, *runtime_root, *bundle, *log, *run_dir, *exit_file, *cgroup_procs, *stdio_owner;
     const char *runtime_args[MAX_RUNTIME_ARGS];
     int runtime_arg_count;
     char *oom_path[MAX_OOM_FILES]; // "PATH\0" of PATH:KEY
@@ -59,7 +59,8 @@ struct exit_status {
 };
 struct launch {
     const char *const *argv;
-    int fds[3]; // stdin, stdout, stderr; -1 is /dev/null
+    int fds[3];    // stdin, stdout, stderr; -1 is /dev/null
+    uint64_t mark; // of an exec, which also gets the container's oom_score_adj; 0: none
 };
 /** Runs a program with every signal disposition and the mask reset and the original oom_score_adj. pid or -1.
  */
@@ -72,8 +73,20 @@ bool child_recall(pid_t pid, int64_t since_ms, struct exit_status *status);
 void child_clear(int ms);
 int pidfd_open_of(pid_t pid);
 uint64_t start_ticks_of(pid_t pid);
-/** Stops, then kills `root`, its descendants, and (if `session`) everything in the session it leads. */
-void kill_tree(pid_t root, bool session);
+/** Gives a process the container's oom_score_adj: as likely to be killed for lack of memory. */
+void weigh_as_container(pid_t pid);
+/** Fields of /proc/PID/stat after the command name: ppid (1), session (3), start time (19). */
+bool read_stat(pid_t pid, long *ppid, long *session, unsigned long long *start);
+
+// Trees of processes (tree.c)
+/** What no other exec of this machine has, and never 0: the monitor, its container's time of start, and a
+ * count. */
+uint64_t exec_mark(unsigned number);
+/** Marks this process and all that it will start. */
+void put_mark(uint64_t mark);
+/** Stops, then kills `root`, its descendants, and with a mark everything in the session it leads or that has
+ * the mark. Returns when they are dead, or after a moment that is too short to be missed. */
+void kill_tree(pid_t root, uint64_t mark);
 
 // Container stdio (stdio.c)
 struct conn;
@@ -103,6 +116,8 @@ void set_nonblock(int fd);
 void set_window(int fd, uint16_t cols, uint16_t rows);
 /** Keeps a terminal from hanging up while no process has it open. -1 where the kernel cannot. */
 int hold_slave(int master);
+/** The terminal that a runtime has sent to this socket by now, or -1. */
+int take_console(int listening);
 
 // Execs (exec.c)
 struct exec;

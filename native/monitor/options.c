@@ -38,6 +38,7 @@ static const char *take_value(struct options *o, const char *arg, char *value) {
         {"--run-dir", &o->run_dir},
         {"--exit-file", &o->exit_file},
         {"--cgroup-procs", &o->cgroup_procs},
+        {"--stdio-owner", &o->stdio_owner},
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (strcmp(arg, names[i].name)) continue;

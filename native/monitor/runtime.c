@@ -40,8 +40,8 @@ void runtime_argv_begin(struct runtime_argv *a, const char *log) {
     runtime_arg(a, "json");
 }
 
-pid_t runtime_spawn(struct runtime_argv *a, const int fds[3]) {
-    struct launch l = {.argv = a->argv, .fds = {fds[0], fds[1], fds[2]}};
+pid_t runtime_spawn(struct runtime_argv *a, const int fds[3], uint64_t mark) {
+    struct launch l = {.argv = a->argv, .fds = {fds[0], fds[1], fds[2]}, .mark = mark};
     pid_t pid = -1;
     if (a->failed)
         errno = ENOMEM;

@@ -22,7 +22,7 @@ void runtime_arg(struct runtime_argv *a, const char *text);
 /** RUNDIR/<name> */
 void runtime_arg_path(struct runtime_argv *a, const char *name);
 /** Runs it and frees the argument list; pid or -1 with errno. */
-pid_t runtime_spawn(struct runtime_argv *a, const int fds[3]);
+pid_t runtime_spawn(struct runtime_argv *a, const int fds[3], uint64_t mark);
 /** The tail of the log below the run folder, or (if that is empty) what is in the pipe `err`. Always
  * NUL-ended. */
 void runtime_message(const char *log, int err, char *text, size_t cap);

@@ -6,18 +6,35 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define SINK_FULL (64u * 1024u)
 #define DRAIN_MAX (1024u * 1024u + 64u * 1024u)
 
+// In a user namespace a program can open /dev/stdout, and the runtime can give it away, only if it is of an
+// id that is mapped there.
+static bool give_away(int pipe_end) {
+    unsigned uid, gid;
+    if (!the.opt.stdio_owner) return true;
+    if (sscanf(the.opt.stdio_owner, "%u:%u", &uid, &gid) == 2) return fchown(pipe_end, uid, gid) == 0;
+    errno = EINVAL;
+    return false;
+}
+
 bool make_pipe(int *read_end, int *write_end) {
     int p[2];
     if (pipe2(p, O_CLOEXEC) < 0) return false;
+    if (!give_away(p[0])) {
+        close(p[0]);
+        close(p[1]);
+        return false;
+    }
     *read_end = p[0];
     *write_end = p[1];
     return true;
@@ -185,4 +202,11 @@ void stdio_finish(void) {
     the.master = -1;
     close_fd(&the.slave);
     sink_close(&the.in);
+}
+
+int take_console(int listening) {
+    int sock = accept4(listening, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    int master = sock >= 0 ? recv_fd(sock) : -1;
+    close_fd(&sock);
+    return master;
 }

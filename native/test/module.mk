@@ -9,3 +9,7 @@ $(BUILD)/monitor_test: $(MONITOR_TEST_SRC) $(MONITOR_DEP) test/monitor_test.h te
 .PHONY: run-monitor-test
 run-monitor-test: $(BUILD)/monitor_test
 	$(BUILD)/monitor_test ../test/vectors/monitor/frames.json
+
+# What the unpacker's sandbox forbids, tried from inside; test/native/unpack-sandbox.test.ts builds and runs it.
+$(BUILD)/unpack_probe: test/unpack_probe.c $(wildcard unpack/*.[ch]) test/module.mk | $(BUILD)
+	$(CC) $(WARN) $(HARDEN) -O2 -o $@ test/unpack_probe.c $(filter-out unpack/main.c,$(wildcard unpack/*.c)) $(UNPACK_LIBS)

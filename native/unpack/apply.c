@@ -5,7 +5,7 @@
  * set-ID bits and capabilities), mode, extended attributes, time. Nothing is synced: the caller syncs the
  * file system once.
  */
-#include "unpack.h"
+#include "record.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,7 +25,10 @@ static int write_all(int fd, const uint8_t *data, size_t n, const char *path) {
     return 0;
 }
 
-static int copy(int fd, uint64_t size, struct stream *s, const char *path) {
+static int copy(int fd, const struct extent *x, struct stream *s, const char *path) {
+    uint64_t size = x->length;
+    if (record_payload(s->record, x->offset, size) < 0) return -1;
+    s->payload = true;
     while (size > 0) {
         const uint8_t *data;
         size_t n;
@@ -35,11 +38,12 @@ static int copy(int fd, uint64_t size, struct stream *s, const char *path) {
         if (write_all(fd, data, n, path) < 0) return -1;
         size -= n;
     }
+    s->payload = false;
     return 0;
 }
 
 static int fill(int fd, const struct entry *e, struct stream *s) {
-    if (!e->sparse) return copy(fd, e->size, s, e->path);
+    if (!e->sparse) return copy(fd, &(struct extent){0, e->size}, s, e->path);
     if (ftruncate(fd, (off_t)e->sparse->size) < 0)
         return fail_errno(STAGE_WRITE, e->path, "set the size of a sparse file");
     for (size_t i = 0; i < e->sparse->count; i++) {
@@ -47,7 +51,7 @@ static int fill(int fd, const struct entry *e, struct stream *s) {
         if (x->length == 0) continue;
         if (lseek(fd, (off_t)x->offset, SEEK_SET) < 0)
             return fail_errno(STAGE_WRITE, e->path, "seek in a sparse file");
-        if (copy(fd, x->length, s, e->path) < 0) return -1;
+        if (copy(fd, x, s, e->path) < 0) return -1;
     }
     return 0;
 }
@@ -215,7 +219,7 @@ static int apply_root(struct tree *t, struct entry *e) {
     struct parent none = {.fd = t->root};
     if (e->type != '5')
         return fail(KIND_CORRUPT, STAGE_TAR, "", "an entry without a name that is not a directory");
-    return tree_leave(t) < 0 ? -1 : finish_fd(t, e, t->root, &none, false);
+    return record_entry(t->record, e) < 0 || tree_leave(t) < 0 ? -1 : finish_fd(t, e, t->root, &none, false);
 }
 
 int apply_entry(struct tree *t, struct entry *e, struct stream *s) {
@@ -223,8 +227,11 @@ int apply_entry(struct tree *t, struct entry *e, struct stream *s) {
     if (e->path[0] == 0) return apply_root(t, e);
     int whiteout = apply_whiteout(t, e->path);
     if (whiteout != WHITEOUT_NONE) return whiteout < 0 ? -1 : stream_skip(s, e->size);
+    if (t->refuse_devices && (e->type == '3' || e->type == '4'))
+        return fail(KIND_UNSUPPORTED, STAGE_TAR, e->path,
+                    "a device node, and those are not allowed in layers here");
     struct parent *p = tree_parent(t, e->path, &name);
-    if (!p) return -1;
+    if (!p || record_entry(t->record, e) < 0) return -1;
     switch (e->type) {
     case '0':
         return apply_file(t, e, s, p, name);

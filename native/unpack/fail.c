@@ -19,6 +19,7 @@ static struct {
     char path[MAX_PATH];
     char message[512];
 } first;
+static const char *entry_at_hand; /* of the consumer, which alone fails at STAGE_TAR */
 static char warnings[WARNINGS][200];
 static unsigned warning_count;
 
@@ -29,6 +30,7 @@ int fail(enum kind kind, enum stage stage, const char *path, const char *format,
         va_start(args, format);
         vsnprintf(first.message, sizeof first.message, format, args);
         va_end(args);
+        if (!path && stage == STAGE_TAR) path = entry_at_hand;
         snprintf(first.path, sizeof first.path, "%s", path ? path : "");
         first.kind = kind;
         first.stage = stage;
@@ -61,11 +63,24 @@ int fail_errno(enum stage stage, const char *path, const char *doing) {
     return fail(kind, stage, path, "%s: %s", doing, strerror(error));
 }
 
+void fail_entry(const char *name) { entry_at_hand = name; }
+
+void fail_reset(void) {
+    first.set = false;
+    warning_count = 0;
+}
+
 bool failed(void) {
     pthread_mutex_lock(&lock);
     bool set = first.set;
     pthread_mutex_unlock(&lock);
     return set;
+}
+
+const char *fail_corrupt(const char **path) {
+    if (!failed() || first.kind != KIND_CORRUPT) return NULL;
+    if (path) *path = first.path;
+    return first.message;
 }
 
 void warn_once(const char *format, ...) {

@@ -35,13 +35,27 @@ bool header_number(const uint8_t *f, size_t n, int64_t *out) {
 
 bool header_checksum_ok(const uint8_t block[512]) {
     int64_t want;
-    int64_t plain = 0, with_sign = 0;
+#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+    return true; /* mutants would all end here */
+#endif
     if (!header_number(block + 148, 8, &want)) return false;
-    for (int i = 0; i < 512; i++) {
-        uint8_t byte = i >= 148 && i < 156 ? ' ' : block[i];
-        plain += byte;
-        with_sign += (int8_t)byte;
+    /* The sum of all bytes, with the field itself read as spaces, and the same of signed bytes. Four lanes of
+     * 16 bits hold what 64 words can add up to. */
+    const uint64_t low = 0x00ff00ff00ff00ffull;
+    uint64_t sums = 0, highs = 0; /* highs: in each byte the count of bytes >= 128 in its column */
+    for (size_t i = 0; i < 512; i += 8) {
+        uint64_t word;
+        memcpy(&word, block + i, 8);
+        if (i == 144) memset((uint8_t *)&word + 4, ' ', 4);
+        if (i == 152) memset((uint8_t *)&word, ' ', 4);
+        sums += (word & low) + (word >> 8 & low);
+        highs += word >> 7 & 0x0101010101010101ull;
     }
+    int64_t plain = (int64_t)((sums & 0xffff) + (sums >> 16 & 0xffff) + (sums >> 32 & 0xffff) + (sums >> 48));
+    highs = (highs & low) + (highs >> 8 & low);
+    int64_t high =
+        (int64_t)((highs & 0xffff) + (highs >> 16 & 0xffff) + (highs >> 32 & 0xffff) + (highs >> 48));
+    int64_t with_sign = plain - 256 * high;
     return want == plain || want == with_sign;
 }
 

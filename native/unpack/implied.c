@@ -24,7 +24,7 @@ int implied_add(struct tree *t, uint64_t inode, const char *path) {
     return 0;
 }
 
-void implied_forget(struct tree *t, uint64_t inode) {
+bool implied_forget(struct tree *t, uint64_t inode) {
     for (size_t i = 0; i < t->implied_named; i++) {
         if (t->implied[i].inode != inode) continue;
         t->implied_bytes -= strlen(t->implied[i].path) + 1;
@@ -32,6 +32,7 @@ void implied_forget(struct tree *t, uint64_t inode) {
         free(t->implied[i].path);
         t->implied_named--; /* the order stays: parents before children */
         memmove(&t->implied[i], &t->implied[i + 1], (t->implied_named - i) * sizeof t->implied[0]);
-        return;
+        return true;
     }
+    return false;
 }

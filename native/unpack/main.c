@@ -3,13 +3,17 @@
  * gantry-unpack: one layer, from standard input into a directory.
  *
  *   gantry-unpack --into DIR --digest sha256:HEX --size BYTES [--diff-id sha256:HEX]
- *                 [--max-bytes N] [--max-entries N] [--max-ratio N] [--whiteouts overlay]
+ *                 [--max-bytes N] [--max-entries N] [--max-ratio N] [--devices keep|refuse] [--record FILE]
+ *   gantry-unpack --pack DIR --record FILE [--diff-id sha256:HEX]      the tar stream again, on standard
+ * output gantry-unpack --verify DIR --record FILE [--diff-id sha256:HEX]    is the tree still what was
+ * unpacked?
  *
- * Prints one JSON line and ends with 0 (the layer is whole and verified) or 1 (an error; the directory is to
- * be thrown away). A program of its own because it reads hostile input: what goes wrong in here ends here. It
- * does not sync, rename or commit; SIGTERM simply ends it.
+ * Prints one JSON line (with --pack on standard error) and ends with 0 (the layer is whole and verified,
+ * packed or compared) or 1 (an error; what was being unpacked is to be thrown away). A program of its own
+ * because it reads hostile input: what goes wrong in here ends here. It does not sync, rename or commit;
+ * SIGTERM simply ends it.
  */
-#include "unpack.h"
+#include "record.h"
 
 #include <fcntl.h>
 #include <malloc.h>
@@ -55,7 +59,8 @@ static void print_result(const struct tree *t, const struct producer *p, const c
                    {",\"inodes\":", t->inodes},
                    {",\"xattrsSkipped\":", t->xattrs_skipped},
                    {",\"zeroDevices\":", t->zero_devices},
-                   {",\"impliedCount\":", t->implied_count}};
+                   {",\"impliedCount\":", t->implied_count},
+                   {",\"recordBytes\":", t->record->bytes}};
     json_raw(&j, "{\"blobDigest\":");
     json_string(&j, p->blob_digest);
     json_raw(&j, ",\"diffId\":");
@@ -64,6 +69,8 @@ static void print_result(const struct tree *t, const struct producer *p, const c
         json_raw(&j, numbers[i].key);
         json_number(&j, numbers[i].value);
     }
+    json_raw(&j, ",\"lost\":");
+    json_string(&j, t->record->lost);
     json_raw(&j, ",\"implied\":[");
     for (size_t i = 0; i < t->implied_named; i++) {
         if (i) json_raw(&j, ",");
@@ -78,14 +85,17 @@ static void print_result(const struct tree *t, const struct producer *p, const c
 static int unpack(const struct options *o, struct tree *t, struct producer *p, char diff_id[DIGEST_TEXT]) {
     static struct ring ring; /* static: the thread may outlive this call when it fails */
     static struct digest digest;
+    static struct record record;
     pthread_t thread;
     const char *blob_algorithm = digest_algorithm(o->digest);
     const char *diff_algorithm = o->diff_id ? digest_algorithm(o->diff_id) : "sha256";
     *p = (struct producer){.options = o, .ring = &ring};
     if (digest_start(&p->digest, blob_algorithm) < 0 || digest_start(&digest, diff_algorithm) < 0 ||
-        ring_init(&ring) < 0 || sandbox_enter(t, o) < 0)
+        ring_init(&ring) < 0 || record_open(&record, o->record) < 0 || sandbox_enter(t, o) < 0)
         return -1;
-    struct stream stream = {.ring = &ring, .digest = &digest, .producer = p};
+    t->record = &record;
+    t->refuse_devices = o->refuse_devices;
+    struct stream stream = {.ring = &ring, .digest = &digest, .producer = p, .record = &record};
     stream.own_digest = strcmp(blob_algorithm, diff_algorithm) != 0;
     if (pthread_create(&thread, NULL, producer_main, p) != 0)
         return fail(KIND_INTERNAL, STAGE_READ, NULL, "cannot start a thread");
@@ -95,19 +105,27 @@ static int unpack(const struct options *o, struct tree *t, struct producer *p, c
         memcpy(diff_id, p->blob_digest, DIGEST_TEXT);
     else if (digest_end(&digest, diff_id) < 0)
         return -1;
-    return verify(o, p, diff_id);
+    return verify(o, p, diff_id) < 0 ? -1 : record_close(&record, t, stream.taken);
+}
+
+static int unpack_mode(const struct options *o, struct tree *t) {
+    static struct producer producer;
+    char diff_id[DIGEST_TEXT] = "";
+    if (unpack(o, t, &producer, diff_id) < 0 || failed()) return -1;
+    print_result(t, &producer, diff_id);
+    return 0;
 }
 
 int main(int argc, char **argv) {
     static struct tree tree = {.root = -1, .parent = {.fd = -1}, .directory_bytes = UINT64_MAX};
     struct options options;
-    struct producer producer;
-    char diff_id[DIGEST_TEXT] = "";
     reset_process();
     OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG | OPENSSL_INIT_NO_ATEXIT, NULL);
-    if (options_parse(&options, argc, argv) < 0 || unpack(&options, &tree, &producer, diff_id) < 0 ||
-        failed())
-        fail_exit();
-    print_result(&tree, &producer, diff_id);
+    if (options_parse(&options, argc, argv) < 0) fail_exit();
+    if (options.mode == MODE_PACK) json_answer = STDERR_FILENO;
+    int result = options.mode == MODE_PACK     ? pack(&options, &tree)
+                 : options.mode == MODE_VERIFY ? verify_tree(&options, &tree)
+                                               : unpack_mode(&options, &tree);
+    if (result < 0) fail_exit();
     _exit(0);
 }

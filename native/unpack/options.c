@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The command line. Every option takes one value; an unknown or repeated one is an error, not a guess. */
+/* The command line. Every option takes one value; an unknown one is an error, not a guess. */
 #include "unpack.h"
 
 #include <errno.h>
@@ -26,14 +26,26 @@ static int digest_text(const char *name, const char *text, const char **out) {
     return 0;
 }
 
+static int directory(struct options *o, enum mode mode, const char *value) {
+    if (o->into) return fail(KIND_INTERNAL, STAGE_READ, NULL, "one of --into, --pack and --verify, and once");
+    o->mode = mode;
+    o->into = value;
+    return 0;
+}
+
 static int one(struct options *o, const char *name, const char *value) {
-    if (strcmp(name, "--into") == 0) return o->into = value, 0;
+    if (strcmp(name, "--into") == 0) return directory(o, MODE_UNPACK, value);
+    if (strcmp(name, "--pack") == 0) return directory(o, MODE_PACK, value);
+    if (strcmp(name, "--verify") == 0) return directory(o, MODE_VERIFY, value);
+    if (strcmp(name, "--record") == 0) return o->record = value, 0;
     if (strcmp(name, "--digest") == 0) return digest_text(name, value, &o->digest);
     if (strcmp(name, "--diff-id") == 0) return digest_text(name, value, &o->diff_id);
     if (strcmp(name, "--size") == 0) return number(name, value, &o->size);
     if (strcmp(name, "--max-bytes") == 0) return number(name, value, &o->max_bytes);
     if (strcmp(name, "--max-entries") == 0) return number(name, value, &o->max_entries);
     if (strcmp(name, "--max-ratio") == 0) return number(name, value, &o->max_ratio);
+    if (strcmp(name, "--devices") == 0 && strcmp(value, "keep") == 0) return o->refuse_devices = false, 0;
+    if (strcmp(name, "--devices") == 0 && strcmp(value, "refuse") == 0) return o->refuse_devices = true, 0;
     if (strcmp(name, "--whiteouts") == 0 && strcmp(value, "overlay") == 0) return 0;
     return fail(KIND_INTERNAL, STAGE_READ, NULL, "unknown option %s %s", name, value);
 }
@@ -47,6 +59,8 @@ int options_parse(struct options *o, int argc, char **argv) {
         if (i + 1 == argc) return fail(KIND_INTERNAL, STAGE_READ, NULL, "option %s needs a value", argv[i]);
         if (one(o, argv[i], argv[i + 1]) < 0) return -1;
     }
+    if (o->mode != MODE_UNPACK)
+        return o->record ? 0 : fail(KIND_INTERNAL, STAGE_READ, NULL, "--record is needed");
     if (!o->into || !o->digest || o->size == UINT64_MAX)
         return fail(KIND_INTERNAL, STAGE_READ, NULL, "--into, --digest and --size are needed");
     return 0;

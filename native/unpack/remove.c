@@ -3,7 +3,7 @@
  * Takes an earlier entry of the same layer out of the way. Trees are removed with one open directory and a
  * stack of names, so that neither depth nor width costs descriptors. What was counted is counted off again.
  */
-#include "unpack.h"
+#include "record.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -21,7 +21,10 @@ struct removal {
     size_t used;
 };
 
-static void count_off(struct tree *t, const struct stat *st) {
+static void count_off(struct tree *t, const struct stat *st, const char *path) {
+    /* Content is lost with its file, or with a link that its path may have led through. */
+    record_replaced(t->record, path,
+                    S_ISREG(st->st_mode) ? st->st_size > 0 : S_ISLNK(st->st_mode) && t->linked);
     if (S_ISDIR(st->st_mode)) implied_forget(t, st->st_ino);
     if (!S_ISDIR(st->st_mode) && st->st_nlink > 1) return;
     uint64_t bytes = (uint64_t)st->st_blocks * 512;
@@ -55,7 +58,7 @@ static int go_up(struct removal *r) {
     if (fstatat(fd, r->names + start, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
         unlinkat(fd, r->names + start, AT_REMOVEDIR) < 0)
         return fail_errno(STAGE_WRITE, r->path, "remove a directory to be replaced");
-    count_off(r->t, &st);
+    count_off(r->t, &st, r->path);
     r->used = start;
     return 0;
 }
@@ -79,7 +82,7 @@ static int sweep(struct removal *r) {
         else if (unlinkat(r->fd, d->d_name, 0) < 0)
             result = fail_errno(STAGE_WRITE, r->path, "remove an entry to be replaced");
         else
-            count_off(r->t, &st);
+            count_off(r->t, &st, r->path);
     }
     closedir(dir);
     return result;
@@ -106,12 +109,12 @@ int tree_clear(struct tree *t, struct parent *p, const char *name, bool keep_dir
     p->dirty = true;
     if (S_ISDIR(st.st_mode)) {
         if (keep_directory) {
-            implied_forget(t, st.st_ino);
+            if (!implied_forget(t, st.st_ino)) record_replaced(t->record, path, false);
             return KEPT_DIRECTORY;
         }
         return remove_tree(t, p->fd, name, path) < 0 ? -1 : CLEARED_ENTRY;
     }
     if (unlinkat(p->fd, name, 0) < 0) return fail_errno(STAGE_WRITE, path, "remove an earlier entry");
-    count_off(t, &st);
+    count_off(t, &st, path);
     return S_ISCHR(st.st_mode) && st.st_rdev == 0 ? CLEARED_WHITEOUT : CLEARED_ENTRY;
 }

@@ -3,7 +3,7 @@
  * The tar stream as the consumer sees it: pieces of ring slots, digested once as they arrive. A plain blob is
  * its own tar stream, so its digest is not computed twice.
  */
-#include "unpack.h"
+#include "record.h"
 
 #include <string.h>
 
@@ -27,7 +27,8 @@ int stream_piece(struct stream *s, uint64_t max, const uint8_t **data, size_t *n
     *n = s->left < max ? s->left : (size_t)max;
     s->at += *n;
     s->left -= *n;
-    return 1;
+    s->taken += *n;
+    return s->payload || record_raw(s->record, *data, *n) == 0 ? 1 : -1;
 }
 
 static int ended(const struct stream *s) {

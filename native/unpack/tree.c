@@ -26,8 +26,14 @@ int tree_open(struct tree *t, const char *path, size_t n) {
         at[n] = 0;
     }
     if (t->openat2) {
-        struct open_how how = {.flags = (uint64_t)flags, .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
+        struct open_how how = {.flags = (uint64_t)flags,
+                               .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS};
         int fd = (int)syscall(SYS_openat2, t->root, at, &how, sizeof how);
+        if (fd < 0 && errno == ELOOP) { /* it has a link, which is to be known */
+            t->linked = true;
+            how.resolve &= ~(uint64_t)RESOLVE_NO_SYMLINKS;
+            fd = (int)syscall(SYS_openat2, t->root, at, &how, sizeof how);
+        }
         if (fd >= 0 || errno != ENOSYS) return fd;
         t->openat2 = false;
     }
@@ -35,6 +41,7 @@ int tree_open(struct tree *t, const char *path, size_t n) {
         errno = ENOSYS;
         return -1;
     }
+    t->linked = true;
     return openat(t->root, at, flags);
 }
 

@@ -41,7 +41,13 @@ int fail(enum kind kind, enum stage stage, const char *path, const char *format,
     __attribute__((format(printf, 4, 5)));
 /* The same from errno: disk full is exhausted, what the names cause is corrupt, the rest is internal. */
 int fail_errno(enum stage stage, const char *path, const char *doing);
+/* What failures at STAGE_TAR name when they know no path themselves. */
+void fail_entry(const char *name);
+/* Forgets all, for a program that unpacks more than once: the fuzz target. */
+void fail_reset(void);
 bool failed(void);
+/* The message and path of a failure of kind corrupt, else NULL. Of one thread only. */
+const char *fail_corrupt(const char **path);
 /* Prints the failure line and leaves the process with status 1. */
 _Noreturn void fail_exit(void);
 /* Notes that are no failure: shown in the result's `warnings`. */
@@ -56,6 +62,7 @@ void json_raw(struct json *j, const char *text);
 void json_string(struct json *j, const char *text);
 void json_number(struct json *j, uint64_t value);
 void json_print(struct json *j);
+extern int json_answer; /* the descriptor it goes to */
 void json_warnings(struct json *j);
 
 /* digest.c: sha256 or sha512 of a stream, as `algorithm:hex`. */
@@ -71,11 +78,15 @@ int digest_add(struct digest *d, const void *data, size_t n);
 int digest_end(struct digest *d, char out[DIGEST_TEXT]);
 
 /* options.c */
+enum mode { MODE_UNPACK, MODE_PACK, MODE_VERIFY };
 struct options {
-    const char *into;
+    enum mode mode;
+    const char *into;    /* the layer's directory */
+    const char *record;  /* NULL: none */
     const char *digest;  /* of the blob */
     const char *diff_id; /* NULL: computed, not compared */
     uint64_t size, max_bytes, max_entries, max_ratio;
+    bool refuse_devices;
 };
 int options_parse(struct options *o, int argc, char **argv);
 
@@ -112,9 +123,12 @@ struct stream {
     struct ring *ring;
     struct digest *digest;
     const struct producer *producer;
+    struct record *record;
     const uint8_t *at;
     size_t left;
+    uint64_t taken;
     bool held, own_digest;
+    bool payload;      /* what is taken now is a file's data, which the record does not hold */
     const char *entry; /* name for messages */
 };
 int stream_piece(struct stream *s, uint64_t max, const uint8_t **data, size_t *n); /* 1, 0 end, -1 */
@@ -185,10 +199,12 @@ struct parent {
     char path[MAX_PATH];
 };
 struct tree {
+    struct record *record;
     int root;
     bool openat2, confined; /* confined: the process root is the layer, so plain paths cannot leave it */
     bool default_acl;       /* some directory of the layer has a default ACL: undo inheritance */
-    bool has_devices0;
+    bool refuse_devices;
+    bool linked; /* some path led through a symbolic link */
     struct parent parent;
     uint64_t directory_bytes; /* allocated by a new directory, learnt once */
     uint64_t inodes, bytes, entries, implied_count, xattrs_skipped, zero_devices;
@@ -210,7 +226,8 @@ int tree_walk(struct tree *t, const char *path, size_t n);
 
 /* implied.c: directories made because a path needed them, until the archive describes or replaces them. */
 int implied_add(struct tree *t, uint64_t inode, const char *path);
-void implied_forget(struct tree *t, uint64_t inode);
+/* True if it was one of them. */
+bool implied_forget(struct tree *t, uint64_t inode);
 
 /* remove.c */
 enum cleared { CLEARED_NOTHING, CLEARED_ENTRY, CLEARED_WHITEOUT, KEPT_DIRECTORY };

@@ -94,7 +94,7 @@ static size_t field_length(const uint8_t *f, size_t n) { return strnlen((const c
 
 /* The name field with the prefix of ustar (155 bytes) or star (131 bytes); GNU headers use that place
  * otherwise. */
-static size_t header_name(const uint8_t b[512], char out[512]) {
+static size_t header_name(const uint8_t b[512], char *out) {
     size_t n = 0;
     if (memcmp(b + 257, "ustar\0", 6) == 0) {
         size_t room = memcmp(b + 508, "tar\0", 4) == 0 ? 131 : 155;
@@ -233,6 +233,8 @@ static int take_entry(struct reader *r, const uint8_t b[512], int64_t size) {
         forget(r);
         return stream_skip(r->stream, (uint64_t)size + (-(uint64_t)size & 511));
     }
+    size_t n = header_name(b, r->name_text); /* until the extended header has told a better one */
+    r->name_text[n] = 0;
     if (r->global && pax_parse(&r->pax, &r->sparse, (struct text){r->global, r->global_size}) < 0) return -1;
     if (r->has_local && pax_parse(&r->pax, &r->sparse, (struct text){r->local, r->local_size}) < 0) return -1;
     if (set_name(r, b) < 0 || set_link(r, b) < 0 || set_numbers(r, b, size) < 0 ||
@@ -282,6 +284,7 @@ int untar(struct tree *t, struct stream *s, const struct options *o) {
     r->stream = s;
     r->options = o;
     int more;
+    fail_entry(r->name_text);
     while ((more = take_header(r)) == 1) continue;
     if (more == 0) more = tree_leave(t);
     if (more == 0) {
@@ -289,6 +292,8 @@ int untar(struct tree *t, struct stream *s, const struct options *o) {
         more = stream_drain(s);
     }
     forget(r);
+    fail_entry(NULL);
+    s->entry = NULL;
     free(r->global);
     free(r->sparse.extents);
     free(r);

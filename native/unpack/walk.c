@@ -4,7 +4,7 @@
  * symbolic link is followed within the root, also one whose target is not there yet (it may be in a lower
  * layer). `real` is at every moment a path without links, so that ".." of a link's target is exact.
  */
-#include "unpack.h"
+#include "record.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -74,6 +74,7 @@ static int make(struct walk *w, const char *name, bool opaque) {
 /* Puts the target of the link `name` in front of what is still to be walked. */
 static int follow(struct walk *w, const char *name) {
     char target[2 * MAX_PATH];
+    w->t->linked = true;
     ssize_t n = readlinkat(w->fd, name, target, MAX_PATH);
     if (n < 0) return fail_errno(STAGE_WRITE, w->whole, "read a symbolic link of the path");
     size_t rest = strlen(w->rest);
@@ -98,6 +99,7 @@ static int step(struct walk *w, const char *name) {
         st.st_rdev == 0) { /* a whiteout of this layer: what is below it stays hidden */
         if (unlinkat(w->fd, name, 0) < 0) return fail_errno(STAGE_WRITE, w->whole, "replace a whiteout");
         w->t->inodes--;
+        record_replaced(w->t->record, w->whole, false);
         return make(w, name, true);
     }
     return fail(KIND_CORRUPT, STAGE_WRITE, w->whole, "'%s%s%s' on its path is not a directory", w->real,

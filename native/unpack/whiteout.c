@@ -5,10 +5,11 @@
  * opaque. Also the extended attributes, because overlayfs gives some of them a meaning that no layer may
  * forge.
  */
-#include "unpack.h"
+#include "record.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -23,6 +24,15 @@ int tree_set_opaque(int fd, const char *path) {
     if (fsetxattr(fd, "trusted.overlay.opaque", "y", 1, 0) < 0)
         return fail_errno(STAGE_WRITE, path, "mark a directory opaque");
     return 0;
+}
+
+/* Notes what a whiteout became: of `name` beside the marker, of the directory itself for "". */
+static int record_hidden(struct tree *t, char type, const char *marker, const char *name) {
+    char path[MAX_PATH];
+    const char *slash = strrchr(marker, '/');
+    size_t n = slash ? (size_t)(slash - marker) : 0;
+    snprintf(path, sizeof path, "%.*s%s%s", (int)n, marker, n && name[0] ? "/" : "", name);
+    return record_fact(t->record, 'E', &(struct fact){.type = type}, path);
 }
 
 static int set_opaque_at(struct parent *p, const char *name, const char *path) {
@@ -40,12 +50,13 @@ static int hide(struct tree *t, struct parent *p, const char *name, const char *
     if (mknodat(p->fd, name, S_IFCHR, makedev(0, 0)) == 0) {
         p->dirty = true;
         t->inodes++;
-        return WHITEOUT_DONE;
+        return record_hidden(t, 'w', path, name) < 0 ? -1 : WHITEOUT_DONE;
     }
     if (errno != EEXIST) return fail_errno(STAGE_WRITE, path, "create a whiteout");
     if (fstatat(p->fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return fail_errno(STAGE_WRITE, path, "look at the name of a whiteout");
-    if (S_ISDIR(st.st_mode) && set_opaque_at(p, name, path) < 0) return -1;
+    if (S_ISDIR(st.st_mode) && (set_opaque_at(p, name, path) < 0 || record_hidden(t, 'o', path, name) < 0))
+        return -1;
     return WHITEOUT_DONE;
 }
 
@@ -60,7 +71,9 @@ int apply_whiteout(struct tree *t, const char *path) {
         if (!last) return fail(KIND_CORRUPT, STAGE_TAR, path, "an entry below a whiteout");
         struct parent *p = tree_parent(t, path, &name);
         if (!p) return -1;
-        if (strcmp(at, OPAQUE) == 0) return tree_set_opaque(p->fd, path) < 0 ? -1 : WHITEOUT_DONE;
+        if (strcmp(at, OPAQUE) == 0)
+            return tree_set_opaque(p->fd, path) < 0 || record_hidden(t, 'o', path, "") < 0 ? -1
+                                                                                           : WHITEOUT_DONE;
         return hide(t, p, name + strlen(PREFIX), path);
     }
     return WHITEOUT_NONE;
@@ -92,6 +105,8 @@ static int set_one(struct tree *t, const struct entry *e, const struct xattr *x,
     int done = fd >= 0 ? fsetxattr(fd, key, x->value.at, x->value.n, 0)
                        : lsetxattr(name, key, x->value.at, x->value.n, 0);
     if (done == 0) {
+        /* It may move the group's bits of the mode: then only the finished tree tells it. */
+        if (strcmp(key, "system.posix_acl_access") == 0) record_replaced(t->record, e->path, false);
         t->default_acl |= strcmp(key, "system.posix_acl_default") == 0;
         return 0;
     }

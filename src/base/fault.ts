@@ -5,19 +5,25 @@
  * It does not know gRPC: `edge/cri/status.ts` maps the kinds.
  */
 
-export type FaultKind =
-  | 'invalid'
-  | 'not-found'
-  | 'exists'
-  | 'wrong-state'
-  | 'denied'
-  | 'exhausted'
-  | 'unavailable'
-  | 'timeout'
-  | 'cancelled'
-  | 'unsupported'
-  | 'corrupt'
-  | 'internal'
+const kinds = [
+  'invalid',
+  'not-found',
+  'exists',
+  'wrong-state',
+  'denied',
+  'exhausted',
+  'unavailable',
+  'timeout',
+  'cancelled',
+  'unsupported',
+  'corrupt',
+  'internal',
+] as const
+
+export type FaultKind = (typeof kinds)[number]
+
+/** Is it the name of a kind? For faults that came over a wire. */
+export const isFaultKind = (text: string): text is FaultKind => kinds.some((kind) => kind === text)
 
 export class Fault extends Error {
   readonly kind: FaultKind
@@ -61,4 +67,9 @@ export function errnoCode(error: unknown): string | undefined {
   if (!(error instanceof Error)) return undefined
   const code: unknown = Reflect.get(error, 'code')
   return typeof code === 'string' ? code : undefined
+}
+
+/** For `catch`: what is not there (ENOENT) is no error, every other one is thrown on. */
+export function unlessMissing(error: unknown): undefined {
+  if (errnoCode(error) !== 'ENOENT') throw error
 }

@@ -43,12 +43,37 @@ export function parseJson(text: string): unknown {
  * the old one is still there. Two writers of one file do not mix, the later rename wins. @abort finishes
  */
 export async function writeJson(path: string, value: object, options: { mode?: number } = {}): Promise<void> {
+  await replaceFile(path, `${formatJson({ v: JSON_VERSION, ...value })}\n`, { mode: options.mode ?? 0o600 })
+}
+
+interface FileOptions {
+  readonly mode: number
+  /** Becomes its owner. */
+  readonly owner?: { readonly uid: number; readonly gid: number }
+}
+
+/** Replaces the file at `path` as `writeJson` does, by bytes. @abort finishes */
+export async function replaceFile(
+  path: string,
+  bytes: string | Uint8Array,
+  options: FileOptions,
+): Promise<void> {
+  await placeFile(path, bytes, options)
+  await syncFolder(dirname(path))
+}
+
+/** The same for a file whose folder is synced later: until then the old one may be back. @abort finishes */
+export async function placeFile(
+  path: string,
+  bytes: string | Uint8Array,
+  options: FileOptions,
+): Promise<void> {
   const temp = `${path}.${process.pid}-${++counter}.tmp`
-  const text = `${formatJson({ v: JSON_VERSION, ...value })}\n`
   try {
-    const file = await open(temp, 'wx', options.mode ?? 0o600)
+    const file = await open(temp, 'wx', options.mode)
     try {
-      await file.writeFile(text)
+      if (options.owner) await file.chown(options.owner.uid, options.owner.gid)
+      await file.writeFile(bytes)
       await file.datasync()
     } finally {
       await file.close()
@@ -58,7 +83,6 @@ export async function writeJson(path: string, value: object, options: { mode?: n
     await rm(temp, { force: true })
     throw e
   }
-  await syncFolder(dirname(path))
 }
 
 /** fsync of a folder: makes the names in it durable. @abort finishes */

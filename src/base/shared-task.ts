@@ -26,6 +26,11 @@ export class SharedTasks<T> {
     return this.#flights.size
   }
 
+  /** How many wait for the work of `key`. */
+  callers(key: string): number {
+    return this.#flights.get(key)?.callers ?? 0
+  }
+
   /** Resolves when no work runs any more, also none that was given up and is still cleaning up. @abort stops */
   async idle(scope: Scope): Promise<void> {
     while (this.#running.size > 0) await orAbort(scope, Promise.allSettled([...this.#running]))

@@ -8,10 +8,14 @@ import { type Flags, parseFlags } from '../config/flags.ts'
 import { nearest } from '../config/nearest.ts'
 import type { OptionKey } from '../config/schema.ts'
 import { clip } from '../model/ids.ts'
-import { type Command, commandNamed, commands, type FlagSpec, flagsOf, wordsOf } from './table.ts'
+import type { Command, FlagSpec } from './command.ts'
+import { habit, unknownSentence } from './habits.ts'
+import { commandNamed, commands, flagsOf, wordsOf } from './table.ts'
 
 export interface Args extends Flags {
   readonly command: Command
+  /** Flags of the command itself that have a value and are no options of the configuration. */
+  readonly values: ReadonlyMap<string, string>
 }
 
 /** What to show instead of running a command. */
@@ -28,14 +32,20 @@ export function parseArgs(argv: readonly string[]): Parsed {
   if (first === undefined) return { is: 'wrong', problems: ['which command?'], of: undefined }
   if (isHelp(first)) return { is: 'help', of: undefined }
   const command = commandNamed(first === '--version' || first === '-V' ? 'version' : first)
-  if (command === undefined) return { is: 'wrong', problems: [unknownCommand(first)], of: undefined }
+  if (command === undefined) return { is: 'wrong', problems: [unknownCommand(first, rest[0])], of: undefined }
   const end = rest.indexOf('--')
   if ((end < 0 ? rest : rest.slice(0, end)).some(isHelp)) return { is: 'help', of: command }
+  const { refused } = command
+  if (refused && rest.some((arg) => refused.flag.test(arg)))
+    return { is: 'wrong', problems: [`${command.name}: ${refused.why}`], of: command }
   const flags = command.takesOptions
-    ? parseFlags(
-        rest,
-        command.flags.map((f) => f.name),
-      )
+    ? {
+        ...parseFlags(
+          rest,
+          command.flags.map((f) => f.name),
+        ),
+        values: new Map<string, string>(),
+      }
     : parseOwn(rest, flagsOf(command))
   const problems = [...flags.problems, ...wordProblems(command, flags.words)]
   // A wrong option is told together with what is wrong in the files, by the command that loads them.
@@ -44,16 +54,13 @@ export function parseArgs(argv: readonly string[]): Parsed {
   return { is: 'run', args: { ...flags, command } }
 }
 
-function unknownCommand(word: string): string {
+function unknownCommand(word: string, next: string | undefined): string {
   if (word.startsWith('-')) return `"${clip(word)}": the command comes first, then its flags`
-  const near = nearest(
-    word,
-    commands.map((c) => c.name),
-  )
-  return `there is no command "${clip(word)}"${near === undefined ? '' : `; did you mean ${near}?`}`
+  return unknownSentence(clip(word), { word, next, known: commands.map((c) => c.name) })
 }
 
 function wordProblems(command: Command, words: readonly string[]): string[] {
+  if (command.operands !== undefined) return operandProblems(command, words)
   const known = wordsOf(command).map((w) => w.name)
   const list = known.join(', ')
   const [word, ...more] = words
@@ -67,15 +74,33 @@ function wordProblems(command: Command, words: readonly string[]): string[] {
   ]
 }
 
+function operandProblems({ name, operands }: Command, words: readonly string[]): string[] {
+  if (operands === undefined) return []
+  const [word] = words
+  const hint = word === undefined ? undefined : habit(name, word)
+  if (hint !== undefined) return [`${name}: "${clip(word ?? '')}" is no command of it; ${hint}`]
+  const { min, max } = operands
+  if (words.length < min) return [`${name}: which ${operands.usage}: ${operands.help.replaceAll('`', '')}`]
+  if (words.length > max) return [`${name}: "${clip(words[max] ?? '')}" is too much`]
+  return words.includes('') ? [`${name}: an empty name`] : []
+}
+
+/** `-o FILE` as `--output FILE`; what is no short flag stays. */
+function inFull(arg: string, specs: readonly FlagSpec[]): string {
+  const spec = arg.length === 2 ? specs.find((s) => s.short === arg[1]) : undefined
+  return arg.startsWith('-') && spec !== undefined ? `--${spec.name}` : arg
+}
+
 /** Flags of a command that takes a few only. */
-function parseOwn(argv: readonly string[], specs: readonly FlagSpec[]): Flags {
+function parseOwn(argv: readonly string[], specs: readonly FlagSpec[]): Omit<Args, 'command'> {
   const settings = new Map<OptionKey, string | boolean>()
   const own = new Set<string>()
+  const values = new Map<string, string>()
   const words: string[] = []
   const problems: string[] = []
   let config: string | undefined
   for (let i = 0; i < argv.length; i++) {
-    const arg = argv[i] ?? ''
+    const arg = inFull(argv[i] ?? '', specs)
     const [, name, given] = /^--([^=]+)(?:=([\s\S]*))?$/.exec(arg) ?? []
     if (name === undefined) {
       if (arg === '--') {
@@ -95,10 +120,11 @@ function parseOwn(argv: readonly string[], specs: readonly FlagSpec[]): Flags {
       const value = given ?? argv[++i]
       if (value === undefined) problems.push(`--${name}: needs a value`)
       else if (spec.option !== undefined) settings.set(spec.option, value)
-      else config = value
+      else if (name === 'config') config = value
+      else values.set(name, value)
     }
   }
-  return { config, settings, own, words, problems }
+  return { config, settings, own, values, words, problems }
 }
 
 function unknownFlag(arg: string, specs: readonly FlagSpec[]): string {

@@ -23,7 +23,8 @@ export interface CriClient extends Disposable {
   call<N extends RpcName>(method: N, request: object): Promise<Reply<N>>
 }
 
-function unreachable(socket: string, why: string, todo: string): Fault {
+/** Nobody answers on the socket, why, and what to do about it. */
+export function unreachable(socket: string, why: string, todo: string): Fault {
   return new Fault('unavailable', `no daemon answers on ${socket}: ${why}; ${todo}`, { reason: UNREACHABLE })
 }
 
@@ -48,7 +49,7 @@ function explain(socket: string, error: unknown): Fault {
 }
 
 /** Resolves when something accepts on the socket; throws what a person can act on. */
-async function expectServed(socket: string): Promise<void> {
+export async function expectServed(socket: string): Promise<void> {
   await new Promise<void>((resolve, reject) => {
     const probe = connectSocket(socket)
     const timer = setTimeout(() => end(new Error(`no answer within ${CONNECT_MS} ms`)), CONNECT_MS)

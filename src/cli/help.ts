@@ -1,28 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 /** help: what `gantry help` and `--help` show, from the table of commands. Pure. */
+import { type Command, daemonFlags, type FlagSpec } from './command.ts'
+import { imageCommands } from './image-commands.ts'
 import { wrap } from './paint.ts'
-import {
-  type Command,
-  commands,
-  exitCodes,
-  exitMeanings,
-  type FlagSpec,
-  flagsOf,
-  optionFlags,
-  wordsOf,
-} from './table.ts'
+import { commands, exitCodes, exitMeanings, flagsOf, optionFlags, wordsOf } from './table.ts'
 
 const plain = (text: string): string => text.replaceAll('`', '')
 
-export const flagText = (f: FlagSpec): string => `--${f.name}${f.value === undefined ? '' : `=${f.value}`}`
+const longText = (f: FlagSpec): string => `--${f.name}${f.value === undefined ? '' : `=${f.value}`}`
+export const flagText = (f: FlagSpec): string =>
+  f.short === undefined ? longText(f) : `-${f.short}, ${longText(f)}`
 
 /** `gantry config default|show|check [flags]` */
 export function usageOf(command: Command): string {
   const names = wordsOf(command).map((w) => w.name)
   const words = command.name === 'help' ? ' [COMMAND]' : names.length === 0 ? '' : ` ${names.join('|')}`
-  const flags = command.flags.map((f) => ` [${flagText(f)}]`).join('')
-  return `gantry ${command.name}${words}${flags}${command.takesOptions ? ' [--OPTION=VALUE …]' : ''}`
+  const operands = command.operands === undefined ? '' : ` ${command.operands.usage}`
+  const flags = command.flags
+    .filter((f) => !daemonFlags.includes(f))
+    .map((f) => ` [${longText(f)}]`)
+    .join('')
+  return `gantry ${command.name}${words}${operands}${flags}${command.takesOptions ? ' [--OPTION=VALUE …]' : ''}`
 }
+
+const row = (c: Command): string => `  ${c.name.padEnd(12)}${c.summary}`
 
 export function overview(): string {
   return [
@@ -30,7 +31,10 @@ export function overview(): string {
     '',
     'Usage: gantry COMMAND [flags]',
     '',
-    ...commands.map((c) => `  ${c.name.padEnd(12)}${c.summary}`),
+    ...commands.filter((c) => !imageCommands.includes(c)).map(row),
+    '',
+    'Images:',
+    ...imageCommands.map(row),
     '',
     'Begin with:',
     '  sudo gantry doctor                                  what this machine still needs',
@@ -46,7 +50,7 @@ export function overview(): string {
 }
 
 function exitWord(code: number): string {
-  return ['done', 'failed', 'wrong command line', 'no daemon answers'][code] ?? ''
+  return ['done', 'failed', 'wrong command line', 'no daemon answers'][code] ?? 'stopped by Ctrl-C'
 }
 
 export function helpOf(command: Command): string {
@@ -56,6 +60,8 @@ export function helpOf(command: Command): string {
     for (const w of command.words) lines.push(`  ${w.name.padEnd(12)}${w.help}`)
     lines.push('')
   }
+  if (command.operands !== undefined)
+    lines.push(`  ${command.operands.usage.padEnd(16)}${plain(command.operands.help)}`, '')
   lines.push('Flags:')
   for (const f of flagsOf(command)) {
     const [first = '', ...more] = wrap(plain(f.help), '', 58)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** page: docs/cli.md, from the table of commands; scripts/gen-docs.ts writes it. Pure. */
+import { daemonFlags } from './command.ts'
 import { exitLines, flagText, usageOf } from './help.ts'
 import { commands, wordsOf } from './table.ts'
 
@@ -28,7 +29,12 @@ export function cliPage(): string {
     lines.push('', `## gantry ${c.name}`, '', '```', usageOf(c), '```', '')
     lines.push(c.about.join('\n\n'), '')
     if (c.name !== 'help') for (const w of wordsOf(c)) lines.push(`- \`${w.name}\`: ${w.help}`)
-    for (const f of c.flags) lines.push(`- \`${flagText(f)}\`: ${f.help}`)
+    if (c.operands !== undefined) lines.push(`- \`${c.operands.usage}\`: ${c.operands.help}`)
+    const asks = daemonFlags.every((f) => c.flags.includes(f))
+    for (const f of c.flags)
+      if (!asks || !daemonFlags.includes(f)) lines.push(`- \`${flagText(f)}\`: ${f.help}`)
+    if (asks)
+      lines.push(`- ${daemonFlags.map((f) => `\`${flagText(f)}\``).join(', ')}: which daemon is asked`)
     if (c.takesOptions)
       lines.push(
         '- every option of the configuration as a flag, and `--config=PATH`: see [config.md](config.md)',
@@ -48,7 +54,7 @@ export function cliPage(): string {
     '## Files',
     '',
     '- `/etc/gantry/gantry.toml`, `/etc/gantry/conf.d/*.toml`: the configuration',
-    '- `/run/gantry/gantry.sock`: the socket of the daemon, for the kubelet and for crictl',
+    '- `/run/gantry/gantry.sock`: the socket of the daemon, for the kubelet, for crictl and for gantry itself',
     '- `/var/lib/gantry`: images, writable layers, the records of pods and containers',
   )
   return `${lines.join('\n')}\n`

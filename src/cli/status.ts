@@ -7,8 +7,11 @@ import { statfs } from 'node:fs/promises'
 import { loadConfig } from '../config/load.ts'
 import type { Args } from './args.ts'
 import { type CriClient, connectCri } from './client.ts'
+import { connectNode } from './node-client.ts'
 import { type Paint, painter } from './paint.ts'
+import { type Pull, pullsOf, pullText } from './pulls.ts'
 import { type ExitCode, exitCodes } from './table.ts'
+import { sizeText } from './text.ts'
 
 export interface Condition {
   readonly ready: boolean
@@ -41,6 +44,7 @@ export interface Summary {
     | { readonly path: string; readonly freeBytes: number; readonly totalBytes: number }
     | undefined
   readonly problems: readonly string[]
+  readonly pulls: readonly Pull[]
 }
 
 const RUNNING = 1
@@ -61,8 +65,12 @@ function parsed(text: string | undefined): Json {
   }
 }
 
-/** Everything on the screen, from seven calls. Throws the client's Faults. */
-export async function summarize(client: CriClient, socket: string): Promise<Summary> {
+/** Everything on the screen, from six calls and the pulls. Throws the client's Faults. */
+export async function summarize(
+  client: CriClient,
+  socket: string,
+  pulls: readonly Pull[] = [],
+): Promise<Summary> {
   const [version, status, pods, containers, images, fs] = await Promise.all([
     client.call('Version', {}),
     client.call('Status', { verbose: true }),
@@ -110,6 +118,7 @@ export async function summarize(client: CriClient, socket: string): Promise<Summ
     },
     disk: await diskOf(path),
     problems: listOf(parsed(status.info?.problems).problems).map(textOf),
+    pulls,
   }
 }
 
@@ -143,18 +152,6 @@ async function diskOf(path: string): Promise<Summary['disk']> {
 
 export const isReady = (s: Summary): boolean => s.runtime.ready && s.network.ready
 
-/** `1.5 GiB` */
-export function sizeText(bytes: number): string {
-  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB']
-  let value = bytes
-  let at = 0
-  while (value >= 1024 && at < units.length - 1) {
-    value /= 1024
-    at++
-  }
-  return `${at === 0 ? value : value.toFixed(1)} ${units[at]}`
-}
-
 /** The screen. Pure. */
 export function statusScreen(s: Summary, paint: Paint): string {
   const row = (name: string, text: string): string => `${paint('bold', name.padEnd(12))}${text}`
@@ -182,6 +179,7 @@ export function statusScreen(s: Summary, paint: Paint): string {
     lines.push(
       row('disk', `${sizeText(disk.freeBytes)} of ${sizeText(disk.totalBytes)} free at ${disk.path}`),
     )
+  lines.push(...s.pulls.map((p, i) => row(i === 0 ? 'pulls' : '', pullText(p))))
   const [problem, ...more] = s.problems
   lines.push(row('problems', problem === undefined ? 'none' : paint('yellow', problem)))
   lines.push(...more.map((text) => row('', paint('yellow', text))))
@@ -201,7 +199,8 @@ function hostText(host: Summary['host']): string {
 export async function run(args: Args): Promise<ExitCode> {
   const { socket } = loadConfig(args, process.env)
   using client = await connectCri(socket)
-  const summary = await summarize(client, socket)
+  using node = await connectNode(socket)
+  const summary = await summarize(client, socket, await pullsOf(node))
   const text = args.own.has('json')
     ? `${JSON.stringify(summary, null, 2)}\n`
     : statusScreen(summary, painter(process.stdout, process.env))

@@ -4,7 +4,18 @@
  * follow from it; what a command does is in the file of its name. Pure data, quick to load.
  */
 import { shortFlags } from '../config/flags.ts'
-import { flagOf, type OptionKey, optionKeys, options } from '../config/schema.ts'
+import { optionKeys } from '../config/schema.ts'
+import {
+  type Command,
+  configFile,
+  daemonFlags,
+  type FlagSpec,
+  json,
+  option,
+  type WordSpec,
+} from './command.ts'
+import { credentialCommands } from './credential-commands.ts'
+import { imageCommands } from './image-commands.ts'
 
 /** What the numbers mean that `gantry` ends with. */
 export const exitCodes = {
@@ -12,6 +23,7 @@ export const exitCodes = {
   failure: 1,
   usage: 2,
   unreachable: 3,
+  interrupted: 130,
 } as const
 
 export type ExitCode = (typeof exitCodes)[keyof typeof exitCodes]
@@ -21,57 +33,7 @@ export const exitMeanings: Readonly<Record<keyof typeof exitCodes, string>> = {
   failure: 'it failed, or what was asked about is not in order; the reason is one sentence on stderr',
   usage: 'the command line is wrong: an unknown command, flag or word',
   unreachable: 'no daemon answers on the socket',
-}
-
-export interface FlagSpec {
-  readonly name: string
-  /** What stands behind it, as `PATH`; undefined: a switch. */
-  readonly value?: string
-  readonly help: string
-  /** The option of the configuration that it sets. */
-  readonly option?: OptionKey
-}
-
-export interface WordSpec {
-  readonly name: string
-  readonly help: string
-}
-
-export interface Command {
-  readonly name: string
-  readonly summary: string
-  /** What it does, promises and needs: sentences, wrapped by who shows them. */
-  readonly about: readonly string[]
-  /** The words it takes, one of them; empty: none. */
-  readonly words: readonly WordSpec[]
-  readonly wordNeeded: boolean
-  readonly flags: readonly FlagSpec[]
-  /** It takes every option of the configuration as a flag. */
-  readonly takesOptions: boolean
-  readonly examples: readonly (readonly [line: string, what: string])[]
-}
-
-const json: FlagSpec = { name: 'json', help: 'One JSON document on stdout, for scripts.' }
-const configFile: FlagSpec = {
-  name: 'config',
-  value: 'PATH',
-  help: 'Read this configuration file instead of `/etc/gantry/gantry.toml`.',
-}
-const option = (key: OptionKey): FlagSpec => ({
-  name: flagOf(key),
-  ...(options[key].isSwitch ? {} : { value: valueName(key) }),
-  help: options[key].help,
-  option: key,
-})
-
-function valueName(key: OptionKey): string {
-  const { type } = options[key]
-  if (type === 'path') return 'PATH'
-  if (type.startsWith('list of')) return 'PATHS'
-  if (type.startsWith('milliseconds')) return 'MS'
-  if (type.startsWith('bytes')) return 'BYTES'
-  if (type.startsWith('whole')) return 'N'
-  return type.startsWith('`') ? 'WORD' : 'TEXT'
+  interrupted: 'stopped by Ctrl-C; what it had begun is given up',
 }
 
 /** `--help` works everywhere and is not repeated with each command. */
@@ -116,12 +78,12 @@ export const commands: readonly Command[] = [
     name: 'status',
     summary: 'what the running daemon has and how it is, on one screen',
     about: [
-      'Asks the daemon over its socket: versions, handlers, network, pods, containers, images, disk, problems. Needs access to the socket: root, or the group that `socket_group` names.',
+      'Asks the daemon over its socket: versions, handlers, network, pods, containers, images, pulls in flight, disk, problems. Needs access to the socket: root, or the group that `socket_group` names.',
       'Exit code 0 if the runtime and the network are ready, 1 if one is not, 3 if no daemon answers.',
     ],
     words: [],
     wordNeeded: false,
-    flags: [json, configFile, option('run_dir'), option('socket')],
+    flags: [json, ...daemonFlags],
     takesOptions: false,
     examples: [
       ['gantry status', ''],
@@ -166,6 +128,8 @@ export const commands: readonly Command[] = [
       ['gantry config show --config=./new.toml', ''],
     ],
   },
+  ...imageCommands,
+  ...credentialCommands,
   {
     name: 'version',
     summary: 'the version of gantry',

@@ -126,6 +126,30 @@ export function paths(fallback: readonly string[], about: About): Option<readonl
   })
 }
 
+/** A list of strings; `rule` gives what is wrong with one. A flag or variable separates them by commas. */
+export function texts(
+  fallback: readonly string[],
+  about: About,
+  rule: (text: string) => string | undefined,
+): Option<readonly string[]> {
+  const read = (raw: unknown): Read<readonly string[]> => {
+    const items: unknown = typeof raw === 'string' ? raw.split(',').filter((p) => p !== '') : raw
+    if (!Array.isArray(items)) return { problem: `${shown(raw)} is not a list of strings` }
+    const values: string[] = []
+    for (const item of items) {
+      const got = readText(item, rule)
+      if ('problem' in got) return got
+      values.push(got.value)
+    }
+    return { value: Object.freeze(values) }
+  }
+  return make('list of strings', about, {
+    fallback: Object.freeze([...fallback]),
+    read,
+    toToml: (value) => `[${value.map(quote).join(', ')}]`,
+  })
+}
+
 interface Range {
   readonly min: number
   readonly max: number

@@ -4,10 +4,12 @@
  * flags, the variables of the environment, `gantry config default` and docs/config.md all follow from it.
  * Reading files and reporting problems is load.ts; nothing but `main`, `cli` and `compose` reads the result.
  */
+import { isIP } from 'node:net'
 import type { AbsPath } from '../model/ids.ts'
-import { LIMITS } from '../model/limits.ts'
+import { pinPatternProblem } from '../model/image.ts'
+import { ARCHIVE_LIMITS, LIMITS, UNPACK_LIMITS } from '../model/limits.ts'
 import { PULL } from '../model/pull-policy.ts'
-import { bytes, integer, millis, type Option, oneOf, onOff, path, paths, text } from './option.ts'
+import { bytes, integer, millis, type Option, oneOf, onOff, path, paths, text, texts } from './option.ts'
 
 const MIB = 1024 * 1024
 const MINUTE_MS = 60_000
@@ -88,8 +90,38 @@ export const options = {
       help: 'Longest run of one CNI plugin; then it is killed and the pod fails.',
     },
   ),
-  'registry.config_path': paths(['/etc/gantry/certs.d', '/etc/containerd/certs.d'], {
-    help: 'Where `<host>/hosts.toml` is looked for (mirrors, certificates, plain HTTP). The first folder that has the host decides; it is read at each pull.',
+  'security.seccomp_profile_root': path('/var/lib/kubelet/seccomp', {
+    help: 'Where the seccomp profiles are that a request names by a relative path. The kubelet names its own by absolute ones.',
+  }),
+  'security.selinux': onOff(true, {
+    help: "Label containers where SELinux is on and its policy has contexts for them (`lxc_contexts`). Off: containers run with the daemon's own label.",
+  }),
+  'registry.config_path': paths(
+    ['/etc/gantry/certs.d', '/etc/containerd/certs.d', '/etc/containers/certs.d', '/etc/docker/certs.d'],
+    {
+      help: "Where `<host>/hosts.toml`, or certificates in Docker's layout, are looked for. The first folder that has the host counts; it is read at each pull. See docs/registries.md.",
+    },
+  ),
+  'registry.registries_conf': path('/etc/containers/registries.conf', {
+    help: 'The registries.conf (version 2) that decides for registries without a `hosts.toml`, and what short names mean. It may be missing; it is read at each pull.',
+  }),
+  'registry.registries_conf_dir': path('/etc/containers/registries.conf.d', {
+    help: 'Folder of `*.conf` files that are added to it in the order of their names.',
+  }),
+  'registry.auth_files': paths(
+    [
+      '/etc/gantry/auth.json',
+      '/run/containers/0/auth.json',
+      '/root/.config/containers/auth.json',
+      '/root/.docker/config.json',
+      '/var/lib/kubelet/config.json',
+    ],
+    {
+      help: "Where credentials are looked for when a request has none for the host that asks: `auth.json` or Docker's `config.json`, in this order; missing ones are passed over. Read at each pull; see docs/credentials.md.",
+    },
+  ),
+  'registry.helper_dirs': paths(['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/opt/bin'], {
+    help: 'Where the programs `docker-credential-NAME` are looked for that those files name, in this order. Their PATH begins with it.',
   }),
   'images.max_concurrent_layers': integer(
     PULL.parallelLayers,
@@ -104,6 +136,92 @@ export const options = {
     {
       help: 'A pull that receives nothing for so long fails.',
     },
+  ),
+  'images.max_layer_bytes': bytes(
+    UNPACK_LIMITS.layerBytes,
+    { min: MIB, max: 16 * 1024 ** 4 },
+    {
+      help: 'Largest layer, uncompressed, and largest file in one; a layer that goes on beyond fails the pull.',
+    },
+  ),
+  'images.max_layer_ratio': integer(
+    UNPACK_LIMITS.ratio,
+    { min: 0, max: 1_000_000 },
+    {
+      help: 'How many times its compressed size a layer may expand to, counted beyond the first GiB. More is refused as a bomb; 0 takes any.',
+    },
+  ),
+  'images.max_layer_entries': integer(
+    UNPACK_LIMITS.entries,
+    { min: 1, max: 1_000_000_000 },
+    {
+      help: 'How many entries a layer may have: files, folders, links and extended headers.',
+    },
+  ),
+  'images.layer_devices': oneOf(['keep', 'refuse'], UNPACK_LIMITS.devices, {
+    help: 'Device nodes in layers: made, as other runtimes do (containers still open only what their cgroup allows), or a reason to refuse the layer. Whiteouts are no device nodes.',
+  }),
+  'images.pinned': texts(
+    [],
+    {
+      help: "Images that the kubelet's garbage collection and `gantry prune` leave alone: names as `pause:3.10` (without a tag, `latest` is meant), or patterns with `*` for any characters, compared with the whole name as `docker.io/library/busybox:*`. Removing one by its name still works.",
+    },
+    pinPatternProblem,
+  ),
+  'images.keep_blobs': onOff(false, {
+    help: 'Keep the compressed blobs of layers after unpacking, below `<root>/blobs`: save and push then send the very bytes that were pulled, at the price of the space.',
+  }),
+  'images.max_archive_bytes': bytes(
+    ARCHIVE_LIMITS.bytes,
+    { min: MIB, max: 16 * 1024 ** 4 },
+    {
+      help: 'Largest image archive that `gantry load` takes, once inflated. While it is read it lies in a temporary file below `<root>/layers`.',
+    },
+  ),
+  'images.keep_unused_ms': millis(
+    PULL.keepUnusedMs,
+    { min: 0, max: 7 * 24 * 60 * MINUTE_MS },
+    {
+      help: 'How long the layers and parts of blobs of a pull that failed are kept for the next attempt. Nothing is kept when less than a tenth of the disk is free.',
+    },
+  ),
+  'images.signature_policy': path('/etc/containers/policy.json', {
+    help: 'Who must have signed the images that are pulled (containers-policy.json(5)); read at each pull. While the default file is not there every image is accepted; another file must be there. See [trust.md](trust.md).',
+  }),
+  'images.signature_policy_dir': path('/etc/gantry/policies', {
+    help: 'Policies of namespaces: `<namespace>.json`, if it is there, counts instead of `images.signature_policy` for what the pods of that namespace pull.',
+  }),
+  'images.signature_lookup_dir': path('/etc/containers/registries.d', {
+    help: 'Where signatures are looked for: `*.yaml` of containers-registries.d(5), read at each pull whose policy asks for a signature.',
+  }),
+  'streaming.address': text(
+    '127.0.0.1',
+    {
+      help: 'The address, as a number, on which exec, attach and port-forward are served. The kubelet connects to it, so it stays on the node unless the kubelet is elsewhere.',
+    },
+    (s) => (isIP(s) === 0 ? `${JSON.stringify(s)} is not an IPv4 or IPv6 address` : undefined),
+  ),
+  'streaming.port': integer(
+    0,
+    { min: 0, max: 65_535 },
+    {
+      help: 'The port of that; 0 takes any free one. It is opened by the first request and closed when nobody has used it for a minute.',
+    },
+  ),
+  'streaming.tls_cert_file': text(
+    '',
+    {
+      help: 'Certificate (PEM) for it, with `streaming.tls_key_file`; empty: no TLS. Changed files are taken without a restart.',
+    },
+    fileProblem,
+  ),
+  'streaming.tls_key_file': text('', { help: 'The private key of that certificate (PEM).' }, fileProblem),
+  'streaming.tls_client_ca_file': text(
+    '',
+    {
+      help: 'Authorities (PEM) of which a client must show a certificate; empty: the token in the URL is enough.',
+    },
+    fileProblem,
   ),
   'limits.max_message_bytes': bytes(
     LIMITS.messageBytes,
@@ -190,6 +308,10 @@ export const variableOf = (key: string): string => `GANTRY_${key.replace('.', '_
 /** `cni.conf_dir` → `['cni', 'confDir']`. */
 export const placeOf = (key: string): string[] =>
   key.split('.').map((part) => part.replace(/_(\w)/g, (_, c: string) => c.toUpperCase()))
+
+function fileProblem(s: string): string | undefined {
+  return s === '' || s.startsWith('/') ? undefined : `${JSON.stringify(s)} is not an absolute path`
+}
 
 function subnetProblem(s: string): string | undefined {
   const found = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})\/(\d{1,2})$/.exec(s)

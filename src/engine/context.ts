@@ -16,13 +16,19 @@ export interface ImageSource {
   resolve(reference: string): {
     readonly id: string
     readonly ref: string
+    /** Files of any kind, without a root file system: to be mounted, not to be run. */
+    readonly isArtifact: boolean
+    /** As registries name it; '' if nobody said. */
+    readonly architecture: string
     readonly user: string
     readonly stopSignal: string
     readonly process: ImageProcess
     /** Layer folders, topmost first. */
     readonly lowerDirs: readonly string[]
-    /** While held, the image cannot be removed: until the container's record names it. */
-    hold(who: string): Disposable
+    /** While held, the image's layers stay, even if it is removed: until the container's record names it. */
+    hold(): Disposable
+    /** Fault `not-found` if a layer turns out to be damaged: looked at after a power failure only. @abort finishes */
+    whole(): Promise<void>
   }
 }
 

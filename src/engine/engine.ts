@@ -7,14 +7,17 @@ import { type Pod, podVisible } from '../model/pod.ts'
 import { createContainer } from './containers/create.ts'
 import { execSync } from './containers/exec-sync.ts'
 import { removeContainer } from './containers/remove.ts'
+import { attach, exec } from './containers/session.ts'
 import { startContainer } from './containers/start.ts'
 import { stopContainer } from './containers/stop.ts'
 import { reopenLog, updateContainer } from './containers/update.ts'
 import type { Context } from './context.ts'
 import type { Images } from './images/images.ts'
 import type { Engine } from './index.ts'
+import { portForward } from './pods/port-forward.ts'
 import { runPod } from './pods/run.ts'
 import { removePod, stopPod } from './pods/stop.ts'
+import { updatePod } from './pods/update.ts'
 
 function visible<T extends Pod | Container>(found: T, isVisible: (value: T) => boolean, what: string): T {
   if (isVisible(found)) return found
@@ -31,6 +34,8 @@ export function engine(ctx: Context, images: Images, startProblems: readonly str
       get: (id) => visible(catalog.pod(id), podVisible, 'pod sandbox'),
       list: () => [...catalog.pods.byId.values()].filter(podVisible),
       containersOf: (pod) => catalog.containersOf(pod.record.id).filter(containerVisible),
+      portForward: (scope, command) => portForward(ctx, scope, command),
+      update: (scope, command) => updatePod(ctx, scope, command),
     },
     containers: {
       create: (scope, command) => createContainer(ctx, scope, command),
@@ -42,6 +47,8 @@ export function engine(ctx: Context, images: Images, startProblems: readonly str
       update: (scope, command) => updateContainer(ctx, scope, command),
       execSync: (scope, command) => execSync(ctx, scope, command),
       reopenLog: (scope, id) => reopenLog(ctx, scope, id),
+      exec: (scope, command) => exec(ctx, scope, command),
+      attach: (scope, command) => attach(ctx, scope, command),
     },
     images,
     facts: ctx.host.facts,
@@ -49,7 +56,7 @@ export function engine(ctx: Context, images: Images, startProblems: readonly str
     async health(scope) {
       return { runtimeReady: true, network: await ctx.host.network.status(scope) }
     },
-    problems: () => [...startProblems, ...leftovers(ctx)],
+    problems: () => [...startProblems, ...images.problems(), ...leftovers(ctx)],
     work: () => ({ locks: ctx.locks.held(), joined: ctx.joins.size }),
   }
 }

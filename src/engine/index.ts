@@ -7,11 +7,14 @@ import type { Pod } from '../model/pod.ts'
 import type { Resources } from '../model/resources.ts'
 import type { CreateContainer } from './containers/create.ts'
 import type { ExecSync } from './containers/exec-sync.ts'
+import type { Attach, Exec } from './containers/session.ts'
 import type { StopContainer } from './containers/stop.ts'
 import type { Images } from './images/images.ts'
+import type { PortForward } from './pods/port-forward.ts'
 import type { RunPod } from './pods/run.ts'
+import type { UpdatePod } from './pods/update.ts'
 
-export type { CreateContainer, ExecSync, Images, RunPod, StopContainer }
+export type { Attach, CreateContainer, Exec, ExecSync, Images, PortForward, RunPod, StopContainer }
 
 export interface Pods {
   run(scope: Scope, command: RunPod): Promise<string>
@@ -22,6 +25,9 @@ export interface Pods {
   /** Whole pods only. */
   list(): readonly Pod[]
   containersOf(pod: Pod): readonly Container[]
+  /** The URL for one client. */
+  portForward(scope: Scope, command: PortForward): Promise<string>
+  update(scope: Scope, command: UpdatePod): Promise<void>
 }
 
 export interface Containers {
@@ -37,6 +43,9 @@ export interface Containers {
     command: ExecSync,
   ): Promise<{ readonly code: number; readonly stdout: Buffer; readonly stderr: Buffer }>
   reopenLog(scope: Scope, id: string): Promise<void>
+  /** The URLs for one client each. */
+  exec(scope: Scope, command: Exec): Promise<string>
+  attach(scope: Scope, command: Attach): Promise<string>
 }
 
 export interface Health {

@@ -5,7 +5,10 @@
  * the child to be reaped. Starts programs through the addon only. Does not judge exit codes, does not retry,
  * does not log what it was given: argv and environment may hold secrets.
  */
+import { constants } from 'node:fs'
+import { access, stat } from 'node:fs/promises'
 import { Socket } from 'node:net'
+import { join } from 'node:path'
 import { errnoCode, Fault } from '../base/fault.ts'
 import { checkpoint, type Scope } from '../base/scope.ts'
 import type { Fd, Native } from './native.ts'
@@ -56,6 +59,20 @@ export interface ExecDeps {
 const DRAIN_MS = 500
 const SIGTERM = 15
 const SIGKILL = 9
+
+/** The program `name` in the first folder that has it as an executable file. @abort finishes */
+export async function findExecutable(dirs: readonly string[], name: string): Promise<string | undefined> {
+  for (const dir of dirs) {
+    const file = join(dir, name)
+    try {
+      await access(file, constants.X_OK)
+      if ((await stat(file)).isFile()) return file
+    } catch {
+      // Not here: the next folder.
+    }
+  }
+  return undefined
+}
 
 /**
  * Runs a program until it has been reaped. Resolves for every way of ending, also when it was killed: look at

@@ -9,16 +9,7 @@ import { asFault, Fault } from '../base/fault.ts'
 import type { Scope } from '../base/scope.ts'
 import type { HandlerFacts, HostFacts, RuntimeGround, RuntimeProgram } from '../model/facts.ts'
 import type { CgroupDriver } from '../model/names.ts'
-
-/** Bit order of the kernel's capability sets (include/uapi/linux/capability.h). */
-const CAPABILITIES = (
-  'CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE ' +
-  'NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN ' +
-  'SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE ' +
-  'MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE'
-)
-  .split(' ')
-  .map((c) => `CAP_${c}`)
+import { CAPABILITIES } from '../model/security.ts'
 
 export interface FactsOptions {
   readonly cgroupDriver: CgroupDriver | 'auto'
@@ -69,6 +60,15 @@ function capabilitySet(status: string, field: string): bigint {
   return hex === undefined ? 0n : BigInt(`0x${hex}`)
 }
 
+/** Taken where the kernel gives no number. */
+const OPEN_FILES = 1 << 20
+
+/** `Max open files`: the second number is the one that a process cannot raise (proc_pid_limits(5)). */
+export function parseOpenFiles(limits: string): number {
+  const hard = /^Max open files\s+\S+\s+(\S+)/m.exec(limits)?.[1]
+  return hard === undefined || !/^\d+$/.test(hard) ? OPEN_FILES : Number(hard)
+}
+
 export function parseCapabilities(status: string): { bounding: readonly string[]; sysResource: boolean } {
   const [bounding, effective] = [capabilitySet(status, 'CapBnd'), capabilitySet(status, 'CapEff')]
   const named = CAPABILITIES.filter((_, bit) => (bounding & effective & (1n << BigInt(bit))) !== 0n)
@@ -117,9 +117,25 @@ async function limitsSwap(root: string): Promise<boolean> {
   return !(await there(`${root}${own}/memory.max`)) || (await there(`${root}${own}/memory.swap.max`))
 }
 
+/** Where the limits of huge pages are: v1 has a hierarchy of its own for them. */
+async function limitsHugepages(cgroup: { version: 1 | 2; mounts: Record<string, string> }): Promise<boolean> {
+  if (cgroup.version === 1) return cgroup.mounts.hugetlb !== undefined
+  return (await text(`${cgroup.mounts.unified}/cgroup.controllers`)).split(' ').includes('hugetlb')
+}
+
+function chooseDriver(wanted: FactsOptions['cgroupDriver'], systemd: boolean): CgroupDriver {
+  if (wanted === 'systemd' && !systemd) {
+    throw new Fault(
+      'unavailable',
+      'cgroup.driver is "systemd", but systemd does not run this machine (there is no /run/systemd/system): set it to "cgroupfs" or "auto", and the same in the kubelet',
+    )
+  }
+  return wanted === 'auto' ? (systemd ? 'systemd' : 'cgroupfs') : wanted
+}
+
 /** Probes everything. Throws `unavailable` with what to do when pods could not run here. @abort kills */
 export async function probeFacts(scope: Scope, options: FactsOptions): Promise<HostFacts> {
-  const [mountinfo, status, boot, adj, hugepages, apparmor, systemd] = await Promise.all([
+  const [mountinfo, status, boot, adj, hugepages, apparmor, systemd, limits] = await Promise.all([
     readFile('/proc/self/mountinfo', 'utf8'),
     readFile('/proc/self/status', 'utf8'),
     text('/proc/sys/kernel/random/boot_id'),
@@ -127,6 +143,7 @@ export async function probeFacts(scope: Scope, options: FactsOptions): Promise<H
     readdir('/sys/kernel/mm/hugepages').catch(() => []),
     text('/sys/module/apparmor/parameters/enabled'),
     there('/run/systemd/system'),
+    text('/proc/self/limits'),
   ])
   const cgroup = parseCgroupMounts(mountinfo)
   if (!cgroup)
@@ -134,6 +151,7 @@ export async function probeFacts(scope: Scope, options: FactsOptions): Promise<H
       'unavailable',
       'no cgroup file system is mounted below /sys/fs/cgroup: mount cgroup2 there',
     )
+  const cgroupDriver = chooseDriver(options.cgroupDriver, systemd)
   const { handlers, leftOut } = await probeHandlers(scope, options, {
     hybridControllers: await hybridControllers(cgroup),
   })
@@ -142,16 +160,16 @@ export async function probeFacts(scope: Scope, options: FactsOptions): Promise<H
     cgroup.version === 1
       ? await there(`${cgroup.mounts.memory ?? '/nowhere'}/memory.memsw.limit_in_bytes`)
       : await limitsSwap(cgroup.mounts.unified ?? '/nowhere')
-  const auto: CgroupDriver = systemd ? 'systemd' : 'cgroupfs'
   return Object.freeze({
     bootId: boot,
     kernel: release(),
     architecture: process.arch === 'arm64' ? 'arm64' : 'amd64',
     cgroupVersion: cgroup.version,
-    cgroupDriver: options.cgroupDriver === 'auto' ? auto : options.cgroupDriver,
+    cgroupDriver,
     cgroupMounts: cgroup.mounts,
     swapAccounting: swap,
-    hugepageSizes: hugepages.flatMap((name) => hugepageName(name)),
+    hugepageSizes: (await limitsHugepages(cgroup)) ? hugepages.flatMap((name) => hugepageName(name)) : [],
+    maxOpenFiles: parseOpenFiles(limits),
     apparmor: apparmor === 'Y',
     seccomp: await there('/proc/sys/kernel/seccomp/actions_avail'),
     minOomScoreAdj: caps.sysResource ? -1000 : Number(adj) || 0,

@@ -5,7 +5,19 @@
  * its name; the trash is emptied later, after the call that filled it (on ext4 files made right after a mass
  * delete are ten times slower).
  */
-import { lstat, mkdir, readdir, readFile, realpath, rename, rm, stat, writeFile } from 'node:fs/promises'
+import {
+  chmod,
+  lchown,
+  lstat,
+  mkdir,
+  readdir,
+  readFile,
+  realpath,
+  rename,
+  rm,
+  stat,
+  writeFile,
+} from 'node:fs/promises'
 import { basename, dirname } from 'node:path'
 import { errnoCode, Fault } from '../base/fault.ts'
 import type { Log } from '../base/log.ts'
@@ -44,6 +56,15 @@ export interface Files {
   /** A log folder and file place: parent made, a dangling link at the path removed. */
   prepareLog(path: string): Promise<void>
   copyProgram(from: string, to: string): Promise<void>
+  /** Gives files or folders, not what is in them, to somebody else; links are not followed. @abort finishes */
+  own(paths: readonly string[], owner: Owner): Promise<void>
+}
+
+export interface Owner {
+  readonly uid: number
+  readonly gid: number
+  /** The mode to have from then on. */
+  readonly mode?: number
 }
 
 async function deviceAt(path: string): Promise<HostDevice | undefined> {
@@ -113,6 +134,12 @@ export function files(deps: { native: Native; log: Log; trash: string; quarantin
   }
 
   return {
+    async own(paths, { uid, gid, mode }) {
+      for (const path of paths) {
+        await lchown(path, uid, gid)
+        if (mode !== undefined) await chmod(path, mode)
+      }
+    },
     async ensureFolders(paths, mode = 0o700) {
       await Promise.all(paths.map((path) => mkdir(path, { recursive: true, mode })))
     },

@@ -13,12 +13,27 @@ import type { ProcessUser, RequestedUser } from '../model/security.ts'
 import type { Cgroups } from './cgroup/cgroups.ts'
 import type { Network } from './cni/network.ts'
 import type { Files } from './files.ts'
+import type { Idmaps } from './mounts/idmap.ts'
 import type { Rootfs } from './mounts/overlay.ts'
+import type { ImageVolumes } from './mounts/volumes.ts'
 import type { Namespaces } from './namespaces.ts'
 import type { OciRuntime } from './oci-runtime/runtime.ts'
 import type { Processes } from './processes.ts'
+import type { Security } from './security/security.ts'
+import type { Streams } from './streaming/streams.ts'
 
-export type { Cgroups, Files, Namespaces, Network, OciRuntime, Processes, Rootfs }
+export type {
+  Cgroups,
+  Files,
+  Idmaps,
+  ImageVolumes,
+  Namespaces,
+  Network,
+  OciRuntime,
+  Processes,
+  Rootfs,
+  Streams,
+}
 
 export interface MonitorStart {
   readonly id: ContainerId
@@ -28,6 +43,8 @@ export interface MonitorStart {
   readonly tty: boolean
   readonly stdin: boolean
   readonly stdinOnce: boolean
+  /** Whose the pipes of the container and of its execs are: its root, where that is not the node's. */
+  readonly stdioOwner?: { readonly uid: number; readonly gid: number }
   readonly oomFiles: readonly string[]
 }
 
@@ -95,6 +112,10 @@ export interface Host {
   readonly cgroups: Cgroups
   /** @abort finishes */
   readonly rootfs: Rootfs
+  /** @abort finishes */
+  readonly imageVolumes: ImageVolumes
+  /** @abort finishes */
+  readonly idmaps: Idmaps
   /** @abort kills */
   readonly network: Network
   /** @abort stops */
@@ -103,10 +124,19 @@ export interface Host {
   readonly monitors: Monitors
   /** The runtime of a handler; Fault `not-found` for an unknown name; '' is the default. @abort finishes */
   readonly runtime: (handler: string) => OciRuntime
+  /** @abort stops */
+  readonly streams: Streams
   /** What the monitor wrote about the end of a container, if it did. @abort finishes */
   readonly exitFile: (paths: ContainerPaths) => Promise<ExitFile | undefined>
   /** Identity of a process from the image's passwd and group. @abort finishes */
-  readonly user: (lowerDirs: readonly string[], requested: RequestedUser, imageUser: string) => ProcessUser
+  readonly user: (
+    lowerDirs: readonly string[],
+    asked: { readonly requested: RequestedUser; readonly imageUser: string },
+  ) => Promise<ProcessUser>
+  /** Can an image run 32-bit programs of this machine's architecture? @abort finishes */
+  readonly smallPrograms: (lowerDirs: readonly string[]) => Promise<boolean>
+  /** @abort kills */
+  readonly security: Security
   /** Folder with the pause program. @abort finishes */
   readonly pauseProgram: string
 }

@@ -7,6 +7,7 @@ import { mkdir } from 'node:fs/promises'
 import type { Scope } from '../base/scope.ts'
 import type { PodPaths } from '../model/names.ts'
 import type { NamespacePlan } from '../model/plan/pod.ts'
+import type { UserMapping } from '../model/pod.ts'
 import type { Native } from './native.ts'
 
 export interface Namespaces {
@@ -14,8 +15,8 @@ export interface Namespaces {
   create(scope: Scope, plan: NamespacePlan): Promise<void>
   /** Unpins all of a pod's; success if they never were. @abort finishes */
   release(scope: Scope, paths: PodPaths): Promise<void>
-  /** A tmpfs of 64 MiB for /dev/shm of all containers of the pod. @abort finishes */
-  createShm(scope: Scope, path: string): Promise<void>
+  /** A tmpfs of 64 MiB for /dev/shm of all containers of the pod, of the pod's root. @abort finishes */
+  createShm(scope: Scope, path: string, user?: UserMapping): Promise<void>
   releaseShm(scope: Scope, path: string): Promise<void>
 }
 
@@ -25,20 +26,21 @@ const SHM = 'mode=1777,size=65536k'
 export function namespaces(native: Native): Namespaces {
   return {
     async create(_scope, plan) {
-      const none = plan.net === undefined && plan.ipc === undefined && plan.uts === undefined
-      if (!none) await native.createNamespaces(plan)
+      const any = [plan.net, plan.ipc, plan.uts, plan.user].some((pin) => pin !== undefined)
+      if (any) await native.createNamespaces(plan)
     },
     async release(_scope, paths) {
-      for (const pin of [paths.netns, paths.ipcns, paths.utsns]) await native.unpinNamespace(pin)
+      for (const pin of [paths.netns, paths.ipcns, paths.utsns, paths.userns])
+        await native.unpinNamespace(pin)
     },
-    async createShm(_scope, path) {
+    async createShm(_scope, path, user) {
       await mkdir(path, { recursive: true, mode: 0o1777 })
       await native.mount({
         type: 'tmpfs',
         source: 'shm',
         target: path,
         flags: ['nosuid', 'nodev', 'noexec'],
-        data: SHM,
+        data: user ? `${SHM},uid=${user.uids.hostId},gid=${user.gids.hostId}` : SHM,
       })
     },
     releaseShm: (_scope, path) => native.umount(path, true),

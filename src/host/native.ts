@@ -11,7 +11,7 @@ import { createRequire } from 'node:module'
 import { Fault } from '../base/fault.ts'
 
 /** ABI number: raised together with `GANTRY_ABI` in `native/addon/addon.c` whenever this page changes. */
-export const ABI = 2
+export const ABI = 3
 
 /** File name of the addon in the build folder. */
 export const ADDON = 'gantry.node'
@@ -41,6 +41,11 @@ export interface NamespaceOptions {
   readonly net?: string
   readonly ipc?: string
   readonly uts?: string
+  /** A user namespace, to which the others will belong. Needs `uidMap` and `gidMap`. */
+  readonly user?: string
+  /** The text of /proc/PID/uid_map and gid_map (user_namespaces(7)): lines of `inside outside length`. */
+  readonly uidMap?: string
+  readonly gidMap?: string
   /** sethostname inside the new UTS namespace. Needs `uts`. */
   readonly hostname?: string
   /** Bring `lo` up inside the new network namespace. Needs `net`. */
@@ -82,7 +87,7 @@ export interface BindOptions {
   readonly nodev?: boolean
   readonly noexec?: boolean
   readonly propagation?: Propagation
-  /** fd of a user namespace whose mappings the mount gets (MOUNT_ATTR_IDMAP), sub-mounts too if `recursive`. */
+  /** fd of a user namespace whose mappings the mount gets (MOUNT_ATTR_IDMAP), sub-mounts never. */
   readonly idmapUserns?: Fd
 }
 
@@ -146,7 +151,8 @@ export interface Native {
   // Namespaces ------------------------------------------------------------------------------------------------
   /**
    * Makes the namespaces on a short-lived thread of its own (unshare), pins each by a bind mount of
-   * /proc/self/task/<tid>/ns/*, brings loopback up, writes the sysctls, ends the thread. On failure everything
+   * /proc/self/task/<tid>/ns/*, brings loopback up, writes the sysctls, ends the thread; with `user` a short-lived
+   * child does so, because a threaded process cannot enter a user namespace. On failure everything
    * that was pinned has been unpinned again and the files are removed. A path that is a pin already is EEXIST and
    * stays as it is; an unpinned left-over file is taken.
    */

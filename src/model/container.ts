@@ -5,9 +5,15 @@
  */
 import { Fault } from '../base/fault.ts'
 import type { AbsPath, ContainerId, PodId, UnixNanos } from './ids.ts'
-import type { ProcessId } from './pod.ts'
+import type { ProcessId, UserMapping } from './pod.ts'
 import type { Resources } from './resources.ts'
-import type { CapabilityChange, ProcessUser, RequestedUser, SecurityProfile } from './security.ts'
+import type {
+  CapabilityChange,
+  ProcessUser,
+  RequestedUser,
+  SecurityProfile,
+  SelinuxOptions,
+} from './security.ts'
 
 export interface ContainerMetadata {
   readonly name: string
@@ -16,14 +22,32 @@ export interface ContainerMetadata {
 
 export type MountPropagation = 'private' | 'host-to-container' | 'bidirectional'
 
+/** What an image volume is of: the image's files, or one file or folder in them. */
+export interface VolumeRequest {
+  readonly image: string
+  readonly userSpecifiedImage: string
+  /** Relative; '' for all of it. */
+  readonly subPath: string
+}
+
 export interface MountRequest {
   readonly containerPath: string
+  /** '' for an image volume. */
   readonly hostPath: string
+  /** Set: an image volume, which is read-only and private. */
+  readonly image?: VolumeRequest
   readonly readonly: boolean
   readonly recursiveReadOnly: boolean
   readonly selinuxRelabel: boolean
   readonly propagation: MountPropagation
+  /** Owners are shown by this mapping, which is that of the pod. */
+  readonly idmap?: UserMapping
+  readonly options?: readonly MountOption[]
 }
+
+/** What mount_options may say (cri-api, RuntimeFeatures.mount_options). */
+export const MOUNT_OPTIONS = ['noexec', 'nodev', 'nosuid'] as const
+export type MountOption = (typeof MOUNT_OPTIONS)[number]
 
 export interface DeviceRequest {
   readonly containerPath: string
@@ -51,7 +75,10 @@ export interface ContainerSecurity {
   readonly readonlyPaths: readonly string[]
   readonly seccomp: SecurityProfile
   readonly apparmor: SecurityProfile
+  readonly selinux?: SelinuxOptions
   readonly pid: PidMode
+  /** What the container says of the pod's user namespace; absent: nothing. */
+  readonly userns?: UserMapping | 'node'
 }
 
 export interface ContainerConfig {
@@ -76,6 +103,11 @@ export interface ContainerConfig {
   readonly stopSignal: number | undefined
 }
 
+export interface ImageVolume {
+  readonly mount: number
+  readonly imageId: string
+}
+
 export interface ContainerRecord {
   readonly id: ContainerId
   readonly pod: PodId
@@ -84,6 +116,8 @@ export interface ContainerRecord {
   readonly imageId: string
   /** `name@digest` of the image, else its id: what the CRI calls image_ref. */
   readonly imageRef: string
+  /** Which image each image volume is of, by the index of its mount; absent without any. */
+  readonly volumes?: readonly ImageVolume[]
   readonly logPath: AbsPath | undefined
   readonly cgroup: AbsPath
   readonly user: ProcessUser
@@ -160,6 +194,16 @@ export function exitOf(file: { code: number; oomKilled: boolean; exitedAtNs: big
 /** The exit of a container whose monitor is gone without a word. */
 export function unknownExit(at: UnixNanos, message: string): Exit {
   return { code: 255, at, reason: 'ContainerStatusUnknown', message }
+}
+
+/** Ids of the images that the container has mounted as volumes, each once. */
+export function volumeImages(record: ContainerRecord): readonly string[] {
+  return [...new Set((record.volumes ?? []).map((v) => v.imageId))]
+}
+
+/** Ids of all images that the container needs: the one it is made from, and those of its volumes. */
+export function imagesOf(record: ContainerRecord): readonly string[] {
+  return [record.imageId, ...volumeImages(record)]
 }
 
 export function containerVisible(c: Container): boolean {

@@ -24,8 +24,16 @@ export interface HandlerFacts {
   readonly version: string
   readonly recursiveReadOnlyMounts: boolean
   readonly idmapMounts: boolean
+  /** Runs containers in a user namespace that is there already. */
+  readonly userNamespaces: boolean
   readonly seccomp: boolean
   readonly apparmor: boolean
+}
+
+/** The contexts that the machine's SELinux policy has for containers: `user:role:type:level`. */
+export interface SelinuxFacts {
+  readonly processContext: string
+  readonly fileContext: string
 }
 
 export interface HostFacts {
@@ -37,14 +45,21 @@ export interface HostFacts {
   /** Where each v1 controller and the v2 tree (`unified`) are mounted; both on a hybrid machine. */
   readonly cgroupMounts: Readonly<Record<string, string>>
   readonly swapAccounting: boolean
+  /** Page sizes that a cgroup can limit; none without the hugetlb controller. */
   readonly hugepageSizes: readonly string[]
   readonly apparmor: boolean
+  /** Absent: SELinux is off, or its policy knows no containers. */
+  readonly selinux?: SelinuxFacts
   readonly seccomp: boolean
   /** The lowest oom_score_adj that this process may give: its own without CAP_SYS_RESOURCE. */
   readonly minOomScoreAdj: number
+  /** The most open files that this process may allow another. */
+  readonly maxOpenFiles: number
   /** Capabilities of the bounding set, `CAP_…`. */
   readonly capabilities: readonly string[]
   readonly handlers: Readonly<Record<string, HandlerFacts>>
   /** Handlers that are configured and installed but cannot work on this machine, and why. */
   readonly leftOut: Readonly<Record<string, string>>
+  /** Why pods cannot have user namespaces on this machine; absent if they can. */
+  readonly noUserNamespaces?: string
 }

@@ -5,9 +5,17 @@
  * another. An image that loses its tags keeps its `name@digest`.
  */
 import { Fault } from '../base/fault.ts'
-import { type Digest, type ImageId, imageId, parseDigest } from './reference.ts'
+import {
+  type Digest,
+  formatReference,
+  type ImageId,
+  imageId,
+  parseDigest,
+  parseReference,
+  tagName,
+} from './reference.ts'
 
-/** What containers need of an image configuration; order as in the image. */
+/** What containers need of an image configuration; order as in the image. An artifact's is empty. */
 export interface ImageConfig {
   readonly env: readonly string[]
   readonly entrypoint: readonly string[]
@@ -55,6 +63,24 @@ export interface ImageRecord {
   readonly annotations: Readonly<Record<string, string>>
   /** Made here and kept in memory only: it is found by name, but not listed. */
   readonly local: boolean
+  /** Set: neither listed nor found. */
+  readonly hidden?: Hidden
+  /** Set: an OCI artifact of that type, with a file for each blob. Its id is the digest of its manifest. */
+  readonly artifactType?: string
+}
+
+/** `removed`: its layers stay as long as a container is made from it. `broken`: a layer has to be fetched again. */
+export interface Hidden {
+  readonly why: 'removed' | 'broken'
+  readonly atNs: bigint
+}
+
+/** The exact bytes that make an image what it is, as base64: kept beside its record for save, push and history. */
+export interface ImageBlobs {
+  /** Its digest is the image's id; of an artifact it is the manifest. */
+  readonly config: string
+  /** Its digest is the record's `manifestDigest`. */
+  readonly manifest: string
 }
 
 /** Whom the image runs as: a number, or a name to look up; the group part is left out (CRI). */
@@ -87,6 +113,45 @@ export function addNames(
 /** The record without the tag. What is left may be no name at all; the id still finds it. */
 export function removeTag(record: ImageRecord, tag: string): ImageRecord {
   return { ...record, repoTags: record.repoTags.filter((t) => t !== tag) }
+}
+
+/** What is wrong with a pattern of pinned names, if anything is. */
+export function pinPatternProblem(pattern: string): string | undefined {
+  if (pattern.includes('*')) return undefined
+  try {
+    parseReference(pattern)
+    return undefined
+  } catch (e) {
+    return e instanceof Error ? e.message : String(e)
+  }
+}
+
+/** Whether a name (`name:tag` or `name@digest`) is one of the patterns: a name, or one with `*` for any characters. */
+export function pinnedBy(patterns: readonly string[]): (name: string) => boolean {
+  const exact = new Set(
+    patterns
+      .filter((p) => !p.includes('*'))
+      .map((p) => {
+        const ref = parseReference(p)
+        return tagName(ref) ?? formatReference({ ...ref, tag: undefined })
+      }),
+  )
+  const globs = patterns.filter((p) => p.includes('*')).map((p) => p.split('*'))
+  return (name) => exact.has(name) || globs.some((parts) => matchesGlob(name, parts))
+}
+
+/** `parts` are what stands between the stars. Takes no time that grows faster than the texts. */
+function matchesGlob(name: string, parts: readonly string[]): boolean {
+  const [first = '', ...rest] = parts
+  const last = rest.pop() ?? ''
+  if (!name.startsWith(first)) return false
+  let at = first.length
+  for (const part of rest) {
+    const found = name.indexOf(part, at)
+    if (found < 0) return false
+    at = found + part.length
+  }
+  return name.length - last.length >= at && name.endsWith(last)
 }
 
 /** What the CRI calls image_ref: `name@digest` if there is one, else the id. */
@@ -125,7 +190,25 @@ export function parseImageRecord(value: Readonly<Record<string, unknown>>): Imag
     pinned: f.flag('pinned'),
     annotations: f.textMap('annotations'),
     local: false,
+    ...(value.hidden === undefined ? {} : { hidden: parseHidden(f.map('hidden')) }),
+    ...(value.artifactType === undefined ? {} : { artifactType: f.text('artifactType') }),
   }
+}
+
+export const NO_CONFIG: ImageConfig = Object.freeze({
+  env: [],
+  entrypoint: [],
+  cmd: [],
+  workingDir: '',
+  user: '',
+  volumes: [],
+  stopSignal: '',
+  labels: {},
+})
+
+function parseHidden(value: Readonly<Record<string, unknown>>): Hidden {
+  const f = fields(value, 'hidden.')
+  return { why: f.text('why') === 'broken' ? 'broken' : 'removed', atNs: f.number('atNs') }
 }
 
 /** What is known of a layer, as it was read from disk; throws `corrupt`. */

@@ -17,6 +17,7 @@ export const LIMITS = {
   /** Arguments and environment of one process together, bytes (the kernel takes 2 MiB by default). */
   argsBytes: 2 * 1024 * 1024,
   mounts: 1024,
+  mountOptions: 16,
   devices: 512,
   portMappings: 1024,
   sysctls: 256,
@@ -28,4 +29,61 @@ export const LIMITS = {
   referenceBytes: 4096,
   /** A supplied user or group name, bytes. */
   userNameBytes: 256,
+} as const
+
+/** What a layer may be, at most; more is refused by name, and nothing of it is kept. Bytes, counts. */
+export interface UnpackLimits {
+  /** Of the tar stream of one layer, and of any one file in it. */
+  readonly layerBytes: number
+  /** Headers of one layer, of any type. */
+  readonly entries: number
+  /** Tar bytes per blob byte, counted beyond the first GiB; 0: any. */
+  readonly ratio: number
+  /** Device nodes of a layer: made, as peers do, or a reason to refuse the layer. */
+  readonly devices: 'keep' | 'refuse'
+}
+
+/** The defaults, which `gantry-unpack` has too. Its other bounds, which nobody needs to move, are in unpack.h. */
+export const UNPACK_LIMITS: UnpackLimits = {
+  layerBytes: 128 * 1024 ** 3,
+  entries: 2_000_000,
+  ratio: 400,
+  devices: 'keep',
+}
+
+/** What an image archive may be, at most, before a byte of it is believed. */
+export const ARCHIVE_LIMITS = {
+  /** All of it once inflated, bytes: what is kept in a temporary file while it is read. */
+  bytes: 64 * 1024 ** 3,
+  /** Files, folders and links in it. An image of 127 layers in the oldest form has 511. */
+  members: 50_000,
+  /** Images in one archive. */
+  images: 500,
+  /** Inflated bytes per compressed byte, counted beyond the first GiB. */
+  ratio: 400,
+  /** Links from one member to another, in a row. */
+  links: 8,
+  /** index.json, manifest.json and other documents, bytes. */
+  documentBytes: 4 * 1024 * 1024,
+} as const
+
+/** What is read to decide whether an image is trusted, at most. */
+export const TRUST = {
+  /** A policy, or a file of registries.d, bytes. */
+  policyBytes: 1024 * 1024,
+  /** A file of keys or certificates that a policy names, bytes. */
+  keyFileBytes: 1024 * 1024,
+  /** One signature, or the payload of one, bytes. */
+  signatureBytes: 1024 * 1024,
+  /** Signatures that are looked at, of one kind for one manifest. */
+  signatures: 128,
+  /** Certificates in one PEM text. */
+  certificates: 32,
+  /** Authorities between a signer and a root, and certificates tried to find a way. */
+  chainLength: 4,
+  chainSteps: 64,
+  /** Shortest RSA key of a signer, bits. */
+  rsaBits: 2048,
+  /** Longest run of gpg, milliseconds. */
+  gpgMs: 10_000,
 } as const

@@ -19,6 +19,9 @@ export interface PodPaths {
   readonly netns: AbsPath
   readonly ipcns: AbsPath
   readonly utsns: AbsPath
+  readonly userns: AbsPath
+  /** The layer store with its owners mapped, where nobody mapped gets; used only with a user namespace. */
+  readonly layers: AbsPath
   readonly shm: AbsPath
   readonly resolvConf: AbsPath
   readonly hostname: AbsPath
@@ -37,6 +40,8 @@ export function podPaths(roots: Roots, id: PodId): PodPaths {
     netns: under(run, 'netns'),
     ipcns: under(run, 'ipcns'),
     utsns: under(run, 'utsns'),
+    userns: under(run, 'userns'),
+    layers: under(run, 'private', 'layers'),
     shm: under(run, 'shm'),
     resolvConf: under(run, 'resolv.conf'),
     hostname: under(run, 'hostname'),
@@ -55,6 +60,8 @@ export interface ContainerPaths {
   readonly run: AbsPath
   readonly bundle: AbsPath
   readonly rootfs: AbsPath
+  /** Id-mapped volumes, by the index of their mount. */
+  readonly mounts: AbsPath
   readonly control: AbsPath
 }
 
@@ -69,6 +76,7 @@ export function containerPaths(roots: Roots, id: ContainerId): ContainerPaths {
     run,
     bundle: under(run, 'bundle'),
     rootfs: under(run, 'bundle', 'rootfs'),
+    mounts: under(run, 'mounts'),
     control: under(run, 'ctl.sock'),
   }
 }
@@ -76,13 +84,32 @@ export function containerPaths(roots: Roots, id: ContainerId): ContainerPaths {
 export const folders = (roots: Roots) => ({
   pods: under(roots.root, 'pods'),
   containers: under(roots.root, 'containers'),
+  layers: under(roots.root, 'layers'),
   trash: under(roots.root, 'trash'),
   quarantine: under(roots.root, 'quarantine'),
   runPods: under(roots.run, 'pods'),
   runContainers: under(roots.run, 'containers'),
+  imageVolumes: under(roots.run, 'image-volumes'),
   /** Where an OCI runtime keeps its own state, by handler. */
   runtime: (handler: string) => under(roots.run, 'oci', handler),
 })
+
+export interface ImageVolumePaths {
+  readonly folder: AbsPath
+  /** Where the image is mounted for all containers that have it as a volume. */
+  readonly files: AbsPath
+  /** Empty folders, to be layers where an image has fewer than an overlay needs. */
+  readonly empty: readonly [AbsPath, AbsPath]
+}
+
+export function imageVolumePaths(roots: Roots, imageId: string): ImageVolumePaths {
+  const folder = under(folders(roots).imageVolumes, imageId.slice(imageId.indexOf(':') + 1))
+  return {
+    folder,
+    files: under(folder, 'files'),
+    empty: [under(folder, 'empty', '1'), under(folder, 'empty', '2')],
+  }
+}
 
 export type CgroupDriver = 'cgroupfs' | 'systemd'
 

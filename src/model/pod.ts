@@ -6,8 +6,8 @@
 import { Fault } from '../base/fault.ts'
 import type { PodId, UnixNanos } from './ids.ts'
 import { type PodCgroup, podKey } from './names.ts'
-import type { Resources } from './resources.ts'
-import type { SecurityProfile } from './security.ts'
+import type { PodResources, Resources } from './resources.ts'
+import type { SecurityProfile, SelinuxOptions } from './security.ts'
 
 export interface PodMetadata {
   readonly name: string
@@ -29,7 +29,20 @@ export interface DnsConfig {
   readonly options: readonly string[]
 }
 
+/** The ids 0 to `length` - 1 of a user namespace are these of the node. */
+export interface IdRange {
+  readonly hostId: number
+  readonly length: number
+}
+
+export interface UserMapping {
+  readonly uids: IdRange
+  readonly gids: IdRange
+}
+
 export interface PodNamespaces {
+  /** A user namespace of the pod's own; absent: the node's. */
+  readonly user?: UserMapping
   readonly network: 'pod' | 'node'
   readonly pid: 'pod' | 'container' | 'node'
   readonly ipc: 'pod' | 'node'
@@ -48,6 +61,7 @@ export interface PodConfig {
   readonly namespaces: PodNamespaces
   readonly privileged: boolean
   readonly seccomp: SecurityProfile
+  readonly selinux?: SelinuxOptions
   readonly overhead: Resources | undefined
   readonly resources: Resources | undefined
 }
@@ -61,6 +75,8 @@ export interface PodRecord {
   /** Hash of the request: a second one with the same name and hash is the same request. */
   readonly requestHash: string
   readonly bootId: string
+  /** What its containers have in common; absent without SELinux. */
+  readonly selinuxLevel?: string
 }
 
 /** A process that cannot be mistaken for another after pid reuse or a reboot. */
@@ -79,6 +95,8 @@ export type PodState =
 export interface Pod {
   readonly record: PodRecord
   readonly state: PodState
+  /** Set by UpdatePodSandboxResources; absent: as the request said. */
+  readonly resources?: PodResources
 }
 
 export function ready(ips: readonly string[], pause?: ProcessId): PodState {
@@ -107,6 +125,11 @@ export function expectReady(pod: Pod): Extract<PodState, { phase: 'ready' }> {
 export function podLabel(record: PodRecord): string {
   const m = record.config.metadata
   return `${m.namespace}/${m.name} (${record.id.slice(0, 13)})`
+}
+
+/** What holds now: the last update, else the request. */
+export function podResources(pod: Pod): PodResources {
+  return pod.resources ?? { overhead: pod.record.config.overhead, resources: pod.record.config.resources }
 }
 
 export function keyOfPod(record: PodRecord): string {

@@ -25,13 +25,42 @@ export const PULL = {
   connectMs: 30_000,
   /** Longest silence of a host in the middle of an answer, milliseconds. */
   stallMs: 60_000,
+  /** The same at a host that has another behind it. */
+  mirrorStallMs: 15_000,
+  /** Fewer bytes than these in so many milliseconds of waiting are too slow, if there is another host. */
+  slowBytes: 512 * 1024,
+  slowMs: 20_000,
+  /** A pull that gets no byte further for so long is given up, milliseconds. */
+  noProgressMs: 300_000,
+  /** A broken connection that has brought as many bytes does not count as a failed attempt. */
+  progressBytes: 64 * 1024,
+  /** Blobs of at least this size go through a spool file, in segments and over several connections; bytes. */
+  spoolBytes: 32 * 1024 * 1024,
+  segmentBytes: 4 * 1024 * 1024,
+  /** Connections of one blob. */
+  segmentLanes: 4,
+  /** Workers that wait for the next job, for so long; none is used again when it is older, milliseconds. */
+  idleWorkers: 4,
+  idleWorkerMs: 3_000,
+  workerAgeMs: 60_000,
   /** Longest wait that a `Retry-After` may ask for, milliseconds; a longer one is a failure at once. */
   retryAfterMaxMs: 60_000,
+  /** How long what a failed pull has brought is kept for the next attempt, milliseconds. */
+  keepUnusedMs: 60 * 60_000,
+  /** With less of the disk free than one part in so many, nothing is kept for later. */
+  keepFreeShare: 10,
+  /** A file with credentials, bytes. */
+  authFileBytes: 1024 * 1024,
+  /** Longest run of a credential helper, milliseconds. */
+  helperMs: 30_000,
   /** First wait between attempts, milliseconds; it doubles. */
   backoffMs: 250,
   /** Longest wait between attempts, milliseconds. */
   backoffMaxMs: 8_000,
 } as const
+
+/** How long a host may be silent or slow: the numbers of `PULL`, smaller ones in tests. */
+export type PullPace = Readonly<Record<'stallMs' | 'mirrorStallMs' | 'slowBytes' | 'slowMs', number>>
 
 /** Failures of a connection that may pass by themselves. */
 const PASSING = new Set([
@@ -60,13 +89,20 @@ export function isPassingCode(code: string | undefined): boolean {
  */
 export function retryDelayMs(
   next: number,
-  how: { readonly retryAfter?: string | undefined; readonly nowMs: number; readonly jitter: number },
+  how: {
+    readonly retryAfter?: string | undefined
+    readonly nowMs: number
+    readonly jitter: number
+    readonly attempts?: number
+    /** Longest wait that is worth it. */
+    readonly maxWaitMs?: number
+  },
 ): number | undefined {
-  if (next > PULL.attempts) return undefined
+  if (next > (how.attempts ?? PULL.attempts)) return undefined
   const own = Math.min(PULL.backoffMaxMs, PULL.backoffMs * 2 ** (next - 2)) * (0.75 + how.jitter / 2)
   const asked = retryAfterMs(how.retryAfter, how.nowMs)
   if (asked === undefined) return own
-  return asked > PULL.retryAfterMaxMs ? undefined : Math.max(asked, own)
+  return asked > (how.maxWaitMs ?? PULL.retryAfterMaxMs) ? undefined : Math.max(asked, own)
 }
 
 function retryAfterMs(header: string | undefined, nowMs: number): number | undefined {
@@ -105,9 +141,4 @@ export interface RegistryAuth {
   readonly identityToken?: string
   /** Bearer token that is sent as it is. */
   readonly registryToken?: string
-}
-
-/** No credentials in it at all. */
-export function isEmptyAuth(auth: RegistryAuth): boolean {
-  return !auth.username && !auth.password && !auth.auth && !auth.identityToken && !auth.registryToken
 }

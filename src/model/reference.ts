@@ -20,6 +20,8 @@ export interface Reference {
   readonly path: string
   readonly tag: string | undefined
   readonly digest: Digest | undefined
+  /** The repository as it was written, if the text named no registry: then `domain` is a guess. */
+  readonly short?: string
 }
 
 const DEFAULT_DOMAIN = 'docker.io'
@@ -79,16 +81,24 @@ function bad(text: string, why: string): Fault {
   return new Fault('invalid', `image reference "${clip(text)}" is not valid: ${why}`)
 }
 
+/** The normal name of a repository of a registry: Docker Hub has two names and an implied `library/`. */
+export function inRegistry(registry: string, repository: string): { domain: string; path: string } {
+  const domain = registry === LEGACY_DOMAIN ? DEFAULT_DOMAIN : registry
+  const implied = domain === DEFAULT_DOMAIN && repository !== '' && !repository.includes('/')
+  return { domain, path: implied ? `library/${repository}` : repository }
+}
+
 /** Registry and the rest. Without a dot, a colon, an upper-case letter or `localhost` the first part is a path. */
-function splitDomain(name: string): { domain: string; rest: string } {
+function splitDomain(name: string): { domain: string | undefined; rest: string } {
   const slash = name.indexOf('/')
   const first = slash < 0 ? '' : name.slice(0, slash)
   const isHost = /[.:]/.test(first) || first === 'localhost' || first !== first.toLowerCase()
-  let domain = isHost ? first : DEFAULT_DOMAIN
-  let rest = isHost ? name.slice(slash + 1) : name
-  if (domain === LEGACY_DOMAIN) domain = DEFAULT_DOMAIN
-  if (domain === DEFAULT_DOMAIN && rest !== '' && !rest.includes('/')) rest = `library/${rest}`
-  return { domain, rest }
+  return isHost ? { domain: first, rest: name.slice(slash + 1) } : { domain: undefined, rest: name }
+}
+
+/** `host` or `host:port`, as it may stand in front of a repository. */
+export function isRegistryName(text: string): boolean {
+  return DOMAIN.test(text)
 }
 
 function checkName(text: string, domain: string, path: string): void {
@@ -115,13 +125,15 @@ export function parseReference(text: string): Reference {
   if (HEX64.test(text)) throw bad(text, '64 hex digits are an image id, not a name')
   const at = text.indexOf('@')
   const digest = at < 0 ? undefined : parseDigest(text.slice(at + 1))
-  const { domain, rest } = splitDomain(at < 0 ? text : text.slice(0, at))
-  const colon = rest.indexOf(':')
-  const path = colon < 0 ? rest : rest.slice(0, colon)
-  const tag = colon < 0 ? undefined : rest.slice(colon + 1)
+  const split = splitDomain(at < 0 ? text : text.slice(0, at))
+  const colon = split.rest.indexOf(':')
+  const written = colon < 0 ? split.rest : split.rest.slice(0, colon)
+  const tag = colon < 0 ? undefined : split.rest.slice(colon + 1)
+  const { domain, path } = inRegistry(split.domain ?? DEFAULT_DOMAIN, written)
   checkName(text, domain, path)
   if (tag !== undefined && !TAG.test(tag)) throw bad(text, `"${clip(tag)}" is not a tag`)
-  return { domain, path, digest, tag: tag ?? (digest === undefined ? DEFAULT_TAG : undefined) }
+  const short = split.domain === undefined ? { short: written } : {}
+  return { domain, path, digest, tag: tag ?? (digest === undefined ? DEFAULT_TAG : undefined), ...short }
 }
 
 /** Registry and path, without tag and digest. */
@@ -129,10 +141,18 @@ export function repositoryOf(ref: Reference): string {
   return `${ref.domain}/${ref.path}`
 }
 
-/** The normal form; `parseReference` of it gives an equal reference. */
+/** The normal form: a short name gets the registry that it means without any configuration. */
 export function formatReference(ref: Reference): string {
-  const tag = ref.tag === undefined ? '' : `:${ref.tag}`
-  return `${repositoryOf(ref)}${tag}${ref.digest === undefined ? '' : `@${ref.digest}`}`
+  return withTail(repositoryOf(ref), ref)
+}
+
+/** As it was written, with its tag: `parseReference` of it gives an equal reference, short names stay short. */
+export function writtenReference(ref: Reference): string {
+  return withTail(ref.short ?? repositoryOf(ref), ref)
+}
+
+function withTail(name: string, { tag, digest }: Reference): string {
+  return `${name}${tag === undefined ? '' : `:${tag}`}${digest === undefined ? '' : `@${digest}`}`
 }
 
 /** The name an image gets by a pull of `ref`: its tag, or nothing when it was asked for by digest. */

@@ -8,7 +8,7 @@ import { describe, expect, test } from 'vitest'
 import { createContainer, podConfig, runPod } from '../support/fake-host-requests.ts'
 import { Steps } from '../support/fake-host-steps.ts'
 import type { Daemon, TestWorld } from '../support/fake-host-world.ts'
-import { expectWhole, faultOf, onMachine, reboot } from './bench.ts'
+import { expectWhole, onMachine, reboot } from './bench.ts'
 import { containerRequest, madeRunning, podIds, podRequest } from './verbs.ts'
 
 /** A daemon died while it made a pod with a network; the next one has begun its recovery and waits at `key`. */
@@ -110,7 +110,7 @@ describe('while recovery cleans up behind the open socket', () => {
 })
 
 describe('a daemon with another configuration', () => {
-  test('starts although the handler of a container is not there any more', async () => {
+  test('starts although the handler of a container is not there any more, and takes its pod apart', async () => {
     await onMachine(async (first, w) => {
       const pod = await first.engine.pods.run(first.scope(), { ...podRequest(w), handler: 'other' })
       await first.engine.containers.create(first.scope(), containerRequest(w, pod))
@@ -120,9 +120,12 @@ describe('a daemon with another configuration', () => {
       const without = await w.boot(new Steps(), runc ? { handlers: { runc } } : {})
       await without.idle()
       expect(without.engine.containers.list().map((c) => c.state.phase)).toEqual(['created'])
-      expect(await faultOf(without.engine.pods.remove(without.scope(), pod))).toMatch(
-        /"other" is not configured/,
-      )
+      await without.engine.pods.remove(without.scope(), pod)
+      await without.idle()
+      expect(w.lines().filter((l) => /^(process|cgroup|mount|folder)/.test(l))).toEqual([])
+      // In truth a folder below the daemon's, which goes as such; here a book that only its runtime keeps.
+      for (const key of [...w.books.runtimes.keys()])
+        if (key.startsWith('other/')) w.books.runtimes.delete(key)
       return await reboot(w, without)
     })
   })

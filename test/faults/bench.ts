@@ -55,6 +55,7 @@ export async function removeAll(d: Daemon, pods: readonly string[]): Promise<voi
   await d.idle()
   d.steps.record()
   for (const id of pods) await d.engine.pods.remove(d.scope(), id)
+  for (const { id } of d.engine.images.list()) await d.engine.images.remove(d.scope(), id)
 }
 
 /** The call with faults at steps; for `hang` and `late` the caller goes away as soon as the step is reached. */

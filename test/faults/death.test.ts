@@ -8,7 +8,7 @@ import { describe, expect, test } from 'vitest'
 import { deathModes } from '../support/fake-host-steps.ts'
 import type { Daemon, TestWorld } from '../support/fake-host-world.ts'
 import { dieAt, expectWhole, reboot, removeAll, stepsOf, withWorld } from './bench.ts'
-import { madeRunning, making, podIds, runPodVerb, startMissingVerb, verbs } from './verbs.ts'
+import { madeRunning, making, podIds, startMissingVerb, verbs } from './verbs.ts'
 
 const cases = await Promise.all(
   // What a daemon that died in the middle of a failing start leaves is an exit like any other: see below.
@@ -41,8 +41,12 @@ describe.each(cases)('$verb.name', ({ verb, at }) => {
       expect(d.problems).toEqual([])
       await expectAlive(d, w)
       // What was being made is there as a whole, or not at all.
-      const lists = { RunPodSandbox: d.engine.pods.list(), CreateContainer: d.engine.containers.list() }
-      const whole = verb.name === runPodVerb.name ? lists.RunPodSandbox : lists.CreateContainer
+      const lists: Readonly<Record<string, readonly unknown[]>> = {
+        RunPodSandbox: d.engine.pods.list(),
+        CreateContainer: d.engine.containers.list(),
+        PullImage: d.engine.images.list(),
+      }
+      const whole = lists[verb.name.split(' ')[0] ?? ''] ?? []
       if (making.includes(verb) && whole.length === 0) expect(w.lines()).toEqual(before)
       await verb.call(d, d.scope(), made, w)
       await d.idle()

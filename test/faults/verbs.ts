@@ -2,8 +2,13 @@
 /** verbs: the verbs of the engine as the fault suites exercise them, each with what has to be there before. */
 import { expect } from 'vitest'
 import { isFault } from '../../src/base/fault.ts'
+import type { Scope } from '../../src/base/scope.ts'
+import type { MountRequest } from '../../src/model/container.ts'
+import { seal } from '../../src/model/pull-policy.ts'
+import { parseReference } from '../../src/model/reference.ts'
 import { noResources } from '../../src/model/resources.ts'
-import { createContainer, runPod, security } from '../support/fake-host-requests.ts'
+import { WORLD_IMAGE } from '../support/fake-host-images.ts'
+import { createContainer, podConfig, runPod, security } from '../support/fake-host-requests.ts'
 import { MISSING_AT_START, runtimeKey } from '../support/fake-host-runtime.ts'
 import type { Daemon, TestWorld } from '../support/fake-host-world.ts'
 import type { Verb } from './bench.ts'
@@ -15,8 +20,12 @@ export interface Made {
 
 export const podIds = (d: Daemon) => [...d.ctx.catalog.pods.byId.keys()]
 
-/** A pod with everything: namespaces, shared memory, network, pause process, log folder. */
-export const podRequest = (w: TestWorld) => runPod({ logDirectory: `${w.dir}/logs` })
+/** Of this process, which owns the files of the world. */
+const ids = { hostId: process.getuid?.() ?? 0, length: 65_536 }
+const idmap = { uids: ids, gids: { ...ids, hostId: process.getgid?.() ?? 0 } }
+const namespaces = { ...podConfig.namespaces, user: idmap }
+/** A pod with everything: namespaces, a user namespace, shared memory, network, pause process, log folder. */
+export const podRequest = (w: TestWorld) => runPod({ logDirectory: `${w.dir}/logs`, namespaces })
 
 /** A container that makes the engine look at everything that it can look at. */
 export const containerRequest = (w: TestWorld, pod: string) =>
@@ -29,6 +38,7 @@ export const containerRequest = (w: TestWorld, pod: string) =>
         recursiveReadOnly: false,
         selinuxRelabel: false,
         propagation: 'private',
+        idmap,
       },
     ],
     devices: [{ containerPath: '/dev/null', hostPath: '/dev/null', permissions: 'rwm' }],
@@ -65,7 +75,7 @@ export const runPodVerb: Verb<Made> = {
     expect(d.engine.pods.list().map((p) => p.record.id)).toEqual([made.pod])
     const pod = d.engine.pods.get(made.pod)
     expect(pod.state.phase).toBe('ready')
-    expect(w.lines().filter((l) => /^(pin|shm|attachment|process|runtime) /.test(l))).toHaveLength(7)
+    expect(w.lines().filter((l) => /^(pin|shm|attachment|process|runtime) /.test(l))).toHaveLength(8)
   },
   pods: (d) => podIds(d),
 }
@@ -82,6 +92,56 @@ export const createVerb: Verb<Made> = {
       [made.container, 'created'],
     ])
     expect(w.books.monitors.size).toBe(1)
+  },
+  pods: (d) => podIds(d),
+}
+
+/** With all of an image, and a part of it, as volumes. */
+const volumesRequest = (pod: string, name: string) => {
+  const volume = (containerPath: string, subPath: string): MountRequest => ({
+    containerPath,
+    hostPath: '',
+    image: { image: 'r.test/volume:1', userSpecifiedImage: 'volume:1', subPath },
+    readonly: true,
+    recursiveReadOnly: false,
+    selinuxRelabel: false,
+    propagation: 'private',
+  })
+  return createContainer(pod, {
+    metadata: { name, attempt: 0 },
+    mounts: [volume('/all', ''), volume('/part', 'etc/part')],
+  })
+}
+const volumeMounts = (w: TestWorld) => w.lines().filter((l) => /^mount .*image-volumes/.test(l)).length
+
+export const createWithVolumesVerb: Verb<Made> = {
+  ...createVerb,
+  name: 'CreateContainer with image volumes',
+  async call(d, scope, made) {
+    made.container = await d.engine.containers.create(scope, volumesRequest(made.pod, 'app'))
+  },
+  succeeded(d, made, w) {
+    createVerb.succeeded(d, made, w)
+    expect(volumeMounts(w)).toBe(1)
+  },
+}
+
+/** Another container has the same image as a volume, and keeps it. */
+export const removeWithVolumesVerb: Verb<Made> = {
+  name: 'RemoveContainer with image volumes',
+  async prepare(d, w) {
+    const made = await madePod(d, w)
+    await d.engine.containers.create(d.scope(), volumesRequest(made.pod, 'other'))
+    made.container = await d.engine.containers.create(d.scope(), volumesRequest(made.pod, 'app'))
+    await d.engine.containers.start(d.scope(), made.container)
+    // Once for all, and with the pod's owners twice for each.
+    expect(w.books.count('imageVolumes.mount')).toBe(5)
+    return made
+  },
+  call: (d, scope, made) => d.engine.containers.remove(scope, made.container),
+  succeeded(d, made, w) {
+    expect(phaseOf(d, made)).toBeUndefined()
+    expect(volumeMounts(w)).toBe(1)
   },
   pods: (d) => podIds(d),
 }
@@ -184,6 +244,15 @@ export const updateVerb: Verb<Made> = {
   pods: (d) => podIds(d),
 }
 
+export const updatePodVerb: Verb<Made> = {
+  name: 'UpdatePodSandboxResources',
+  prepare: madeRunning,
+  call: (d, scope, { pod: id }) =>
+    d.engine.pods.update(scope, { id, overhead: noResources, resources: noResources }),
+  succeeded: (d, { pod }) => expect(d.engine.pods.get(pod).resources?.resources).toEqual(noResources),
+  pods: (d) => podIds(d),
+}
+
 /** A program of which the runtime says at start only that it cannot be executed. */
 export const startMissingVerb: Verb<Made> = {
   name: 'StartContainer of a missing program',
@@ -207,19 +276,123 @@ export const startMissingVerb: Verb<Made> = {
   pods: (d) => podIds(d),
 }
 
+const images = (d: Daemon) => d.engine.images.list().map((i) => i.repoTags)
+const pull = (d: Daemon, scope: Scope, name: string) =>
+  d.engine.images.pull(scope, { reference: parseReference(`r.test/${name}`), auth: seal({}) })
+const layers = (w: TestWorld) => w.lines().filter((l) => /^layer |layers in the trash|^image/.test(l)).length
+
+export const pullVerb: Verb<Made> = {
+  name: 'PullImage',
+  commit: 'records.write whole#1',
+  prepare: async () => ({ pod: '', container: '' }),
+  call: (d, scope) => pull(d, scope, 'a:1'),
+  succeeded(d, _made, w) {
+    expect(images(d)).toEqual([['r.test/a:1']])
+    expect(layers(w)).toBe(3)
+  },
+  pods: () => [],
+}
+
+/** The tag is at another image, which keeps its layers. */
+export const pullMovedVerb: Verb<Made> = {
+  ...pullVerb,
+  name: 'PullImage of a tag that has moved',
+  async prepare(d) {
+    await pull(d, d.scope(), 'b:1')
+    await d.engine.images.tag(d.scope(), 'r.test/b:1', parseReference('r.test/a:1'))
+    return { pod: '', container: '' }
+  },
+  succeeded(d, _made, w) {
+    expect(images(d).sort()).toEqual([['r.test/a:1'], ['r.test/b:1']])
+    expect(layers(w)).toBe(5)
+  },
+}
+
+async function pulled(d: Daemon): Promise<Made> {
+  await pull(d, d.scope(), 'a:1')
+  return { pod: '', container: '' }
+}
+
+export const removeImageVerb: Verb<Made> = {
+  name: 'RemoveImage',
+  prepare: pulled,
+  call: (d, scope) => d.engine.images.remove(scope, 'r.test/a:1'),
+  succeeded(d, _made, w) {
+    expect([images(d), layers(w)]).toEqual([[], 0])
+  },
+  pods: () => [],
+}
+
+/** A container is made from it: its layers stay until that has gone. */
+export const removeUsedImageVerb: Verb<Made> = {
+  ...removeImageVerb,
+  name: 'RemoveImage of one in use',
+  async prepare(d, w) {
+    const { layers: used } = await pull(d, d.scope(), WORLD_IMAGE)
+    const made = await madeContainer(d, w)
+    for (const { chainId } of used) w.books.mountedLayers.add(chainId)
+    return made
+  },
+  call: (d, scope) => d.engine.images.remove(scope, `r.test/${WORLD_IMAGE}`),
+  succeeded(d, made, w) {
+    expect([images(d), layers(w)]).toEqual([[], 3])
+    expect(phaseOf(d, made)).toBe('created')
+    w.books.mountedLayers.clear()
+  },
+  pods: (d) => podIds(d),
+}
+
+export const tagImageVerb: Verb<Made> = {
+  name: 'Tag',
+  prepare: pulled,
+  call: (d, scope) => d.engine.images.tag(scope, 'r.test/a:1', parseReference('r.test/a:2')),
+  succeeded(d) {
+    expect(images(d)).toEqual([['r.test/a:1', 'r.test/a:2']])
+  },
+  pods: () => [],
+}
+
+export const untagImageVerb: Verb<Made> = {
+  ...removeImageVerb,
+  name: 'Untag of the last name',
+  async call(d, scope) {
+    const error = await d.engine.images.untag(scope, 'r.test/a:1').catch((e: unknown) => e)
+    if (!(error instanceof Error)) return
+    if (!isFault(error) || error.kind !== 'not-found') throw error
+    // It is gone already; what failed in the background then is tried again by the clock, or by this.
+    await d.engine.images.collect()
+  },
+}
+
+export const pruneVerb: Verb<Made> = {
+  ...removeImageVerb,
+  name: 'Prune',
+  call: (d, scope) => d.engine.images.prune(scope, { all: true }),
+}
+
 export const verbs: readonly Verb<Made>[] = [
   runPodVerb,
   createVerb,
+  createWithVolumesVerb,
   startVerb,
   startMissingVerb,
   stopVerb,
   killVerb,
   stopPodVerb,
   removeVerb,
+  removeWithVolumesVerb,
   removePodVerb,
   execVerb,
   updateVerb,
+  updatePodVerb,
+  pullVerb,
+  pullMovedVerb,
+  removeImageVerb,
+  removeUsedImageVerb,
+  tagImageVerb,
+  untagImageVerb,
+  pruneVerb,
 ]
 
 /** These leave nothing behind when they fail; the others leave what they began, for a retry to end. */
-export const making: readonly Verb<Made>[] = [runPodVerb, createVerb]
+export const making: readonly Verb<Made>[] = [runPodVerb, createVerb, createWithVolumesVerb, pullVerb]

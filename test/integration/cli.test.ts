@@ -228,11 +228,11 @@ describe('commands without a daemon', () => {
   })
 
   it('a slip is answered with the nearest word', async () => {
-    const ran = await run(gantry, ['stats'])
+    const ran = await run(gantry, ['statsu'])
     expect(ran).toEqual({
       code: 2,
       stdout: '',
-      stderr: 'gantry: there is no command "stats"; did you mean status?\nSee gantry --help.\n',
+      stderr: 'gantry: there is no command "statsu"; did you mean status?\nSee gantry --help.\n',
     })
   })
 })

@@ -104,7 +104,11 @@ export const badNamespaces: readonly Row[] = [
   ['an IPC mode that a pod cannot have', { ipc: 3 }, 'namespace_options.ipc'],
   ['the PID of a target', { pid: 3 }, 'namespace_options.pid'],
   ['a mode of no name', { network: 99 }, 'namespace_options.network'],
-  ['a user namespace', { usernsOptions: { mode: 0 } }, 'namespace_options.userns_options', 'UNIMPLEMENTED'],
+  [
+    'a user namespace without mappings',
+    { usernsOptions: { mode: 0 } },
+    'namespace_options.userns_options.uids',
+  ],
 ]
 
 const security = (securityContext: object): object => ({ linux: { securityContext } })
@@ -160,10 +164,14 @@ export const badContainers: readonly Row[] = [
     'config.mounts',
   ],
   [
-    'an image volume',
+    'an image volume to write to',
     { mounts: [{ containerPath: '/x', image: { image: 'a/b:1' } }] },
-    'config.mounts[0].image',
-    'UNIMPLEMENTED',
+    'config.mounts[0].readonly',
+  ],
+  [
+    'an image volume that leaves its image',
+    { mounts: [{ containerPath: '/x', image: { image: 'a' }, readonly: true, imageSubPath: '../a' }] },
+    'config.mounts[0].image_sub_path',
   ],
   ['a device from nowhere', { devices: [{ permissions: 'r' }] }, 'config.devices[0].host_path'],
   [

@@ -1,28 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Pulls from Debian's docker-registry: with and without credentials, through a mirror's hosts.toml, by digest. */
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { randomBytes } from 'node:crypto'
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { silent } from '../../src/base/log.ts'
-import type { Scope } from '../../src/base/scope.ts'
-import { createImages, type Images } from '../../src/engine/images/images.ts'
-import { layerStore } from '../../src/host/images/layers.ts'
-import { localLayers } from '../../src/host/images/local.ts'
-import { imagePuller } from '../../src/host/images/puller.ts'
-import { imageRecords } from '../../src/host/images/records.ts'
-import { loadNative } from '../../src/host/native.ts'
-import { type RegistryAuth, seal } from '../../src/model/pull-policy.ts'
+import type { Images } from '../../src/engine/images/images.ts'
+import { PULL, type RegistryAuth, seal } from '../../src/model/pull-policy.ts'
 import { parseReference } from '../../src/model/reference.ts'
+import { imageStore, scope } from '../support/image-store.ts'
 import { expectNoLeaks, type Snapshot, snapshot } from '../support/leak-check.ts'
+import { artifactSource, buildArtifact } from '../support/oci-artifact.ts'
 import { buildImage, buildIndex, type Image, type Index, sourceOf } from '../support/oci-image.ts'
 import { buildLayer } from '../support/oci-layer.ts'
 import { type Registry, registryUser, startRegistry, writeHostsToml } from '../support/registry.ts'
-
-const repo = join(import.meta.dirname, '../..')
-const addon = join(repo, 'native/build/gantry.node')
-const native = loadNative(addon)
-const scope: Scope = { signal: new AbortController().signal, log: silent }
 
 let root: string
 let open: Registry
@@ -49,26 +40,7 @@ beforeAll(async () => {
     await registry.push(sourceOf(image), `${registry.host}/a/b:v1`)
     await registry.push(sourceOf(index), `${registry.host}/a/index:v1`)
   }
-  const layers = layerStore(join(root, 'layers'), native)
-  images = createImages({
-    records: imageRecords(join(root, 'images')),
-    layers,
-    puller: imagePuller({
-      native,
-      layers,
-      node: process.execPath,
-      worker: join(repo, 'src/pull-worker.ts'),
-      unpackProgram: join(repo, 'native/build/gantry-unpack'),
-      addon,
-      certsDirs: [join(root, 'certs.d')],
-      platform: { os: 'linux', architecture: process.arch },
-    }),
-    localLayers: localLayers(layers, native),
-    daemon: scope,
-    nowNs: () => BigInt(Date.now()) * 1_000_000n,
-    usedBy: () => undefined,
-  })
-  await images.load()
+  images = (await imageStore(root)).images
 })
 afterAll(async () => {
   await open.stop()
@@ -87,12 +59,51 @@ describe('docker-registry', () => {
     expect(await readFile(join(images.lowerDirs(got)[0] ?? '', 'who'), 'utf8')).toBe('top')
   })
 
+  test('a large layer, in parts', async () => {
+    const content = randomBytes(PULL.spoolBytes + PULL.segmentBytes)
+    const large = buildImage({
+      layers: [await buildLayer([{ type: 'file', path: 'large', content }], 'none')],
+    })
+    await open.push(sourceOf(large), `${open.host}/a/large:v1`)
+    const got = await pull(`${open.host}/a/large:v1`)
+    expect((await readFile(join(images.lowerDirs(got)[0] ?? '', 'large'))).equals(content)).toBe(true)
+    expect((await readdir(join(root, 'layers'))).filter((name) => name.startsWith('.'))).toEqual([])
+  }, 30_000)
+
   test('by the digest of an index: no tag, and only that digest', async () => {
     const name = `${open.host}/a/index@${index.manifest.digest}`
     const got = await pull(name)
     expect(got.repoDigests).toContain(name)
     expect(got.repoTags).not.toContain(`${open.host}/a/index:v1`)
     expect(images.find(name)).toEqual(got)
+  })
+
+  test('by tag and digest: the digest counts, and the tag is no name', async () => {
+    const got = await pull(`${open.host}/a/b:other@${image.manifest.digest}`)
+    expect(got.id).toBe(image.config.digest)
+    expect(got.repoDigests).toContain(`${open.host}/a/b@${image.manifest.digest}`)
+    expect(got.repoTags).not.toContain(`${open.host}/a/b:other`)
+  })
+
+  test.each(['oci', 'docker'] as const)('layers of every compression behind a list of %s', async (format) => {
+    const kinds = ['none', 'gzip', 'zstd'] as const
+    const layers = await Promise.all(
+      kinds.map((kind) => buildLayer([{ type: 'file', path: kind, content: kind }], kind)),
+    )
+    const list = buildIndex([buildImage({ layers, format })], format)
+    await open.push(sourceOf(list), `${open.host}/a/${format}:v1`)
+    const got = await pull(`${open.host}/a/${format}:v1`)
+    expect(got.repoDigests).toContain(`${open.host}/a/${format}@${list.manifest.digest}`)
+    const read = (dir: string, i: number) => readFile(join(dir, kinds.toReversed()[i] ?? ''), 'utf8')
+    expect(await Promise.all(images.lowerDirs(got).map(read))).toEqual(kinds.toReversed())
+  })
+
+  test('an artifact: its blobs are files', async () => {
+    const made = buildArtifact([{ title: 'model.bin', content: 'weights' }])
+    await open.push(artifactSource(made), `${open.host}/a/model:v1`)
+    const got = await pull(`${open.host}/a/model:v1`)
+    expect(got.artifactType).toBe('application/vnd.gantry.test.model.v1')
+    expect(await readFile(join(images.lowerDirs(got)[0] ?? '', 'model.bin'), 'utf8')).toBe('weights')
   })
 
   test('with credentials only', async () => {

@@ -8,53 +8,20 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { Fault } from '../../src/base/fault.ts'
-import { silent } from '../../src/base/log.ts'
 import { childScope, type Scope } from '../../src/base/scope.ts'
-import { createImages, type Images } from '../../src/engine/images/images.ts'
-import { layerStore } from '../../src/host/images/layers.ts'
-import { localLayers } from '../../src/host/images/local.ts'
-import { imagePuller } from '../../src/host/images/puller.ts'
-import { imageRecords } from '../../src/host/images/records.ts'
-import { loadNative } from '../../src/host/native.ts'
+import type { Images } from '../../src/engine/images/images.ts'
 import { type RegistryAuth, seal } from '../../src/model/pull-policy.ts'
 import { parseReference } from '../../src/model/reference.ts'
+import { type ImageStoreOptions, newImageStore, scope } from '../support/image-store.ts'
 import { expectNoLeaks, type Snapshot, snapshot } from '../support/leak-check.ts'
 import { buildImage, buildIndex } from '../support/oci-image.ts'
 import { buildLayer } from '../support/oci-layer.ts'
 import { type PullRegistry, pullRegistry } from '../support/pull-registry.ts'
 
-const repo = join(import.meta.dirname, '../..')
-const addon = join(repo, 'native/build/gantry.node')
-const native = loadNative(addon)
-const scope: Scope = { signal: new AbortController().signal, log: silent }
-
 let root: string
 let registry: PullRegistry
 
-function images(
-  options: { usedBy?: (id: string) => string | undefined; noProgressMs?: number } = {},
-): Images {
-  const layers = layerStore(join(root, 'layers'), native)
-  return createImages({
-    records: imageRecords(join(root, 'images')),
-    layers,
-    puller: imagePuller({
-      native,
-      layers,
-      node: process.execPath,
-      worker: join(repo, 'src/pull-worker.ts'),
-      unpackProgram: join(repo, 'native/build/gantry-unpack'),
-      addon,
-      certsDirs: [join(root, 'certs.d')],
-      platform: { os: 'linux', architecture: process.arch },
-      ...(options.noProgressMs === undefined ? {} : { noProgressMs: options.noProgressMs }),
-    }),
-    localLayers: localLayers(layers, native),
-    daemon: scope,
-    nowNs: () => BigInt(Date.now()) * 1_000_000n,
-    usedBy: options.usedBy ?? (() => undefined),
-  })
-}
+const images = (puller: ImageStoreOptions['puller'] = {}): Images => newImageStore(root, { puller }).images
 
 const pull = (from: Images, name: string, auth: RegistryAuth = {}, own: Scope = scope) =>
   from.pull(own, { reference: parseReference(name), auth: seal(auth) })
@@ -190,7 +157,7 @@ describe('a pull that fails', () => {
     const fault = await failing(store, `${registry.host}/a/b:v1`)
     expect(fault.kind).toBe('corrupt')
     expect(fault.message).toContain(layer.digest)
-    await store.collect()
+    await store.prune(scope, { all: false })
     expect(await readdir(join(root, 'layers'))).toEqual([])
     expect(store.list()).toEqual([])
     registry.put('a/b', layer.digest, layer)

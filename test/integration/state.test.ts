@@ -5,6 +5,7 @@
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { names } from '../images/catalog.ts'
+import { waitUntil } from '../support/child.ts'
 import type { RunningPod } from '../support/cri-requests.ts'
 import { containerState, podState } from '../support/cri-requests.ts'
 import { expectNoLeaks } from '../support/leak-check.ts'
@@ -242,18 +243,29 @@ describe('removal', () => {
     await pod.remove()
   })
 
-  it('of an image in use is refused with who uses it, also when that has ended', async () => {
+  it('of an image in use takes its names; the container lives on, and its layers go with it', async () => {
     const pod = await s.pod('image-user')
     const c = await kept(s, pod, { container: 'user-of-it' })
+    const later = await create(pod)
     const image = { image: names.busybox }
-    for (let i = 0; i < 2; i++) {
-      const { code, details } = await refusalOf(s.client.call('RemoveImage', { image }))
-      expect([code, details]).toEqual(['FAILED_PRECONDITION', expect.stringContaining('user-of-it')])
-      await s.client.call('StopContainer', { containerId: c.id, timeout: 0n })
-    }
-    await pod.remove()
+    const id = (await s.client.call('ImageStatus', { image })).image?.id ?? ''
     await s.client.call('RemoveImage', { image })
     expect((await s.client.call('ImageStatus', { image })).image).toBeNull()
+    expect((await s.client.call('ImageStatus', { image: { image: id } })).image).toBeNull()
+    await s.daemon.restart({})
+    const run = { containerId: c.id, cmd: ['cat', '/etc/passwd'], timeout: 10n }
+    expect((await s.client.call('ExecSync', run)).exitCode ?? 0).toBe(0)
+    expect((await s.client.call('ContainerStatus', { containerId: c.id })).status?.imageId).toBe(id)
+    await s.client.call('StartContainer', { containerId: later.containerId })
+    await pod.remove()
+    await waitUntil(
+      'the layers have gone',
+      async () => {
+        const [fs] = (await s.client.call('ImageFsInfo', {})).imageFilesystems ?? []
+        return fs?.usedBytes?.value === 0n
+      },
+      { withinMs: 10_000 },
+    )
     await s.client.call('PullImage', { image })
   })
 

@@ -8,6 +8,7 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
+  rmSync,
   statSync,
   symlinkSync,
   truncateSync,
@@ -325,4 +326,34 @@ describe('treeUsage', () => {
     expect(await native.treeUsage(path)).toEqual({ bytes: 8192n, inodes: 2n })
     await expect(native.treeUsage(join(root, 'no'))).rejects.toMatchObject({ code: 'ENOENT' })
   })
+})
+
+describe('isOpaque', () => {
+  test('knows the folder that overlayfs has marked, by any name', async () => {
+    const [lower, upper, work, target] = ['lower', 'upper', 'work', 'merged'].map((name) => join(root, name))
+    for (const path of [lower, upper, work, target]) mkdirSync(path ?? '')
+    const odd = Buffer.concat([Buffer.from(`${lower}/`), Buffer.from([0xff, 0xfe])])
+    for (const path of [odd, `${lower}/kept`]) mkdirSync(path)
+    await native.mountOverlay({
+      lower: [lower ?? ''],
+      upper: upper ?? '',
+      work: work ?? '',
+      target: target ?? '',
+    })
+    const merged = Buffer.concat([Buffer.from(`${target}/`), Buffer.from([0xff, 0xfe])])
+    rmSync(merged, { recursive: true })
+    mkdirSync(merged)
+    mkdirSync(`${target}/kept/new`)
+    const above = Buffer.concat([Buffer.from(`${upper}/`), Buffer.from([0xff, 0xfe])])
+    expect(native.isOpaque(above)).toBe(true)
+    expect(native.isOpaque(Buffer.from(`${upper}/kept`))).toBe(false)
+    expect(native.isOpaque(Buffer.from(`${upper}/no`))).toBe(false)
+  })
+
+  test.each([[Buffer.alloc(0)], [Buffer.from('/a\0b')], [Buffer.alloc(4096, 'a')]])(
+    '%# is no path',
+    (path) => {
+      expect(() => native.isOpaque(path)).toThrow(/isOpaque: path must be a path/)
+    },
+  )
 })

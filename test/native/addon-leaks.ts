@@ -29,6 +29,10 @@ async function round(i: number): Promise<void> {
   await native.socketInNetns(dir, 4).catch(ignore)
   await native.unpinNamespace(net)
   await native.createNamespaces({ net, sysctls: [['/proc/sys/gt-no', '1']] }).catch(ignore)
+  const user = { user: join(dir, 'user'), uidMap: '0 1000 10', gidMap: '0 1000 10' }
+  await native.createNamespaces({ net, ...user, loopback: true })
+  for (const pin of [net, user.user]) await native.unpinNamespace(pin)
+  await native.createNamespaces({ net, ...user, uidMap: 'no' }).catch(ignore)
   await native.mountOverlay({ lower: [join(dir, 'tree'), '/usr'], target: dir })
   await native.umount(dir, true)
   await native.mountOverlay({ lower: [join(dir, 'no'), '/usr'], target: dir }).catch(ignore)

@@ -10,7 +10,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { makeRoot, mountAt, mountsBelow, native, openFdCount, run } from './addon-fixture.ts'
 
 let root: string
@@ -80,6 +80,76 @@ test('host name and sysctls of all three kinds are written inside, not outside',
   })
   expect(await inside(`cat ${paths.join(' ')} /proc/sys/fs/mqueue/msg_max`)).toBe('gt-pod-host\n77\n81\n33')
   expect(paths.map((p) => readFileSync(p, 'utf8'))).toEqual(own)
+})
+
+describe('with a user namespace', () => {
+  const mapped = () => ({ ...all(), user: join(root, 'user'), uidMap: '0 70000 100', gidMap: '0 80000 100' })
+  const within = async (script: string) => {
+    const flags = [...KINDS, 'user'].map((k) => `--${k}=${join(root, k)}`)
+    return (await run(root, ['/usr/bin/nsenter', ...flags, '/bin/sh', '-c', script])).out.trim()
+  }
+
+  test('the others belong to it, and sysctls are written as its root', async () => {
+    await native.createNamespaces({
+      ...mapped(),
+      hostname: 'gt-mapped',
+      loopback: true,
+      sysctls: [
+        ['/proc/sys/net/ipv4/ping_group_range', '0 50'],
+        ['/proc/sys/kernel/shmmni', '77'],
+      ],
+    })
+    expect((await within('cat /proc/self/uid_map /proc/self/gid_map')).split(/\s+/)).toEqual(
+      ['', '0', '70000', '100', '0', '80000', '100'].slice(1),
+    )
+    // Only its owner may do so.
+    expect(
+      await within('ip link set lo mtu 1400 && hostname gt-other && hostname && cat /proc/sys/kernel/shmmni'),
+    ).toBe('gt-other\n77')
+    expect(await within('cat /proc/sys/net/ipv4/ping_group_range')).toBe('0\t50')
+    expect(readFileSync('/proc/sys/kernel/hostname', 'utf8')).not.toContain('gt-')
+  })
+
+  test('no process is left, and after a failure no pin', async () => {
+    const children = () => readFileSync(`/proc/self/task/${process.pid}/children`, 'utf8')
+    const before = children()
+    await native.createNamespaces({ user: join(root, 'user'), uidMap: '0 70000 1', gidMap: '0 70000 1' })
+    await native.unpinNamespace(join(root, 'user'))
+    const fds = await openFdCount()
+    for (const [change, code, path] of [
+      [{ uidMap: 'nonsense' }, 'EINVAL', /uid_map$/],
+      [{ sysctls: [['/proc/sys/net/ipv4/ping_group_range', '0 100']] }, 'EINVAL', /ping_group_range$/],
+      [{ user: join(root, 'missing/user') }, 'ENOENT', /missing\/user$/],
+    ] as const)
+      await expect(native.createNamespaces({ ...mapped(), ...change })).rejects.toMatchObject({
+        code,
+        path: expect.stringMatching(path),
+      })
+    for (const kind of [...KINDS, 'user']) expect(existsSync(join(root, kind))).toBe(false)
+    expect(mountsBelow(root)).toEqual([])
+    expect(await openFdCount()).toBe(fds)
+    expect(children()).toBe(before)
+  })
+
+  test('many at once', async () => {
+    const names = Array.from({ length: 16 }, (_, i) => `${root}/${i}`)
+    await Promise.all(
+      names.map((user) =>
+        native.createNamespaces({ user, net: `${user}-net`, uidMap: '0 9 9', gidMap: '0 9 9' }),
+      ),
+    )
+    expect(new Set(names.map((user) => statSync(user).ino)).size).toBe(16)
+  })
+
+  test('mappings and pin belong together', async () => {
+    for (const given of [
+      { user: join(root, 'user') },
+      { uts: join(root, 'uts'), uidMap: '0 1 1', gidMap: '0 1 1' },
+    ])
+      await expect(native.createNamespaces(given)).rejects.toThrow(
+        /user, uidMap and gidMap must be given together/,
+      )
+  })
 })
 
 test('a sysctl that fails names its path, and nothing is left', async () => {
@@ -154,7 +224,7 @@ test('30 pods at once are all distinct, and ours stay', async () => {
 })
 
 test.each([
-  ['net, ipc or uts', {}],
+  ['net, ipc, uts or user', {}],
   ['hostname', { net: '/tmp/gt-x', hostname: 'a' }],
   ['loopback', { uts: '/tmp/gt-x', loopback: true }],
   ['sysctls', { net: '/tmp/gt-x', sysctls: [['/etc/passwd', 'x']] }],

@@ -13,6 +13,7 @@ import { monitorFailure } from '../../src/host/monitor/failure.ts'
 import { startMonitor } from '../../src/host/monitor/spawn.ts'
 import { expectNoLeaks, type Snapshot, snapshot } from '../support/leak-check.ts'
 import {
+  collect,
   deps,
   eventually,
   eventuallyStatus,
@@ -195,6 +196,24 @@ describe('an exec that is over before its runtime has written its pid down', () 
   })
 })
 
+describe('an exec whose runtime takes its time to end', () => {
+  it('gives its output at once, and all of it', async () => {
+    const standIn = [
+      '#!/bin/sh',
+      'case " $* " in *" exec "*) runc "$@" && sleep 0.7 && touch "$0.ended" ;; *) exec runc "$@" ;; esac',
+    ]
+    const options = await ground.prepare({ command: 'sleep 60' })
+    const runtime = join(options.dir, 'slow-runtime')
+    writeFileSync(runtime, `${standIn.join('\n')}\n`, { mode: 0o755 })
+    const c = await ground.running({ command: 'sleep 60' }, { runtime })
+    const process = c.process('echo early; head -c 700000 /dev/zero; exit 3')
+    const session = await c.monitor.exec(scope, { process, stdout: true })
+    expect(existsSync(`${runtime}.ended`)).toBe(false)
+    const { stdout, code } = await collect(session)
+    expect([stdout.length, stdout.slice(0, 6), code]).toEqual([700_006, 'early\n', 3])
+  })
+})
+
 describe('memory', () => {
   it('tells that the container was killed for lack of memory', async () => {
     const memoryBytes = 15 * 1024 * 1024
@@ -314,6 +333,22 @@ async function startDriver(command: string): Promise<Driver> {
   const { runDir, exitFile } = options
   return { child, pid: child.pid ?? 0, monitorPid, logPath: options.logPath ?? '', runDir, exitFile }
 }
+
+describe('without its clients', () => {
+  it('with stdin-once, a terminal outlives its clients all the same', async () => {
+    const own = await ground.running(
+      { command: 'read x; echo "got $x"; read y; exit 8', tty: true },
+      { stdin: true, stdinOnce: true },
+    )
+    const first = await own.monitor.attach(scope, { stdin: true, stdout: true })
+    first.stdin?.end('one\n')
+    await eventually('the answer', () => own.log().some((l) => l.content === 'got one\r'))
+    first.close()
+    const second = await own.monitor.attach(scope, { stdin: true })
+    second.stdin?.write('two\n')
+    expect(await own.exit()).toMatchObject({ code: 8 })
+  })
+})
 
 describe('without its daemon', () => {
   it('logs on after the daemon was killed, answers a new one, and records the exit', async () => {

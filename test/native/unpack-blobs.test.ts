@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Blobs that lie about size, digest or compression, bombs, and the sandbox that all of this runs in. */
+/** Blobs that lie about size, digest or compression, and bombs. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync, readlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { gzipSync, zstdCompressSync } from 'node:zlib'
 import { describe, expect, test } from 'vitest'
@@ -60,6 +59,11 @@ describe('blobs that lie', () => {
       { what: 'corrupt/inflate', says: /cut short/ },
     ],
     ['damaged zstd', flip(zstdCompressSync(tar), 9), { what: 'corrupt/inflate', says: /zstd/ }],
+    [
+      'bytes after the last frame',
+      Buffer.concat([zstdCompressSync(tar), Buffer.from('garbage after it')]),
+      { what: 'corrupt/inflate', says: /zstd near byte/ },
+    ],
     ['bzip2', Buffer.from('BZh91AY&SY'), { what: 'unsupported/inflate', says: /bzip2 and xz/ }],
     ['no archive at all', Buffer.from('<html>'.repeat(200)), { what: 'corrupt/tar', says: /checksum/ }],
     [
@@ -102,31 +106,7 @@ describe('blobs that lie', () => {
   })
 })
 
-describe('the sandbox', () => {
-  test('namespaces, root, capabilities, privileges and filter are in force while the blob is read', async () => {
-    using g = ground()
-    const child = spawn(UNPACK, ['--into', g.layer, '--digest', sha256(Buffer.from('')), '--size', '99999'])
-    const ended = once(child, 'close')
-    try {
-      child.stdin.write(tarEntry({ name: 'first' }, Buffer.alloc(600_000, 'x')).subarray(0, 90_000))
-      await expect.poll(() => status(child.pid, 'Seccomp')).toBe('2')
-      expect(status(child.pid, 'NoNewPrivs')).toBe('1')
-      // chown dac_override fowner fsetid mknod sys_admin setfcap
-      expect(BigInt(`0x${status(child.pid, 'CapEff')}`)).toBe(0x8820001bn)
-      expect(BigInt(`0x${status(child.pid, 'CapBnd')}`) & ~0x8820001bn).toBe(0n)
-      for (const ns of ['mnt', 'net', 'ipc']) {
-        expect(readlinkSync(`/proc/${child.pid}/ns/${ns}`)).not.toBe(readlinkSync(`/proc/self/ns/${ns}`))
-      }
-      expect(readFileSync(`/proc/${child.pid}/mountinfo`, 'utf8').trim().split('\n')).toHaveLength(1)
-      expect(status(child.pid, 'Name')).toBe('gantry-unpack')
-      expect(Number(status(child.pid, 'VmRSS')?.replace(' kB', ''))).toBeLessThan(32 * 1024)
-    } finally {
-      child.kill('SIGTERM')
-      const [, signal] = await ended
-      expect(signal).toBe('SIGTERM')
-    }
-  })
-
+describe('the command line', () => {
   test('a command line that is wrong is one clear error', async () => {
     using g = ground()
     const blob = tarArchive()
@@ -141,13 +121,9 @@ describe('the sandbox', () => {
       expect(answer.code).toBe(1)
     }
     const missing = await unpack(join(g.root, 'nowhere'), blob)
-    expect(missing.error?.message).toMatch(/directory to unpack into.*No such file/)
+    expect(missing.error?.message).toMatch(/directory of the layer.*No such file/)
   })
 })
-
-function status(pid: number | undefined, key: string): string | undefined {
-  return new RegExp(`^${key}:\\s*(.*)$`, 'm').exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]
-}
 
 function flip(data: Buffer, at: number): Buffer {
   const copy = Buffer.from(data)

@@ -110,6 +110,26 @@ describe('names that lead out', () => {
       { left: ['h', 'l'] },
     ))
 
+  test('a chain of hard links is one file, and none leads out', async () => {
+    await attack(
+      tarArchive(
+        tarEntry({ name: 'a' }, 'x'),
+        tarEntry({ name: 'b', type: '1', link: 'a' }),
+        tarEntry({ name: 'd/c', type: '1', link: '/b' }),
+        tarEntry({ name: 'l', type: '2', link: OUTSIDE }),
+      ),
+      { left: ['a', 'b', 'd', 'd/c', 'l'] },
+    )
+    await attack(
+      tarArchive(
+        tarEntry({ name: 'l', type: '2', link: '../outside' }),
+        tarEntry({ name: 'h', type: '1', link: 'l/secret' }),
+        tarEntry({ name: 'h' }, 'pwned'),
+      ),
+      { what: 'corrupt/write', says: /^h: a hard link to 'l\/secret', which the layer does not have/ },
+    )
+  })
+
   test('a hard link whose place holds its own target is an error, not a loss unnoticed', () =>
     attack(tarArchive(tarEntry({ name: 'd/t' }, 'x'), tarEntry({ name: 'd', type: '1', link: 'd/t' })), {
       what: 'corrupt/write',
@@ -189,10 +209,21 @@ describe('whiteouts and attributes that lie', () => {
     expect(inspect(g.layer).get('d/s')?.mode).toBe('700')
   })
 
+  test('device nodes are refused where they are not allowed, whiteouts are not', async () => {
+    const options = { more: ['--devices', 'refuse'] }
+    const says = /^dev\/null: a device node, and those are not allowed/
+    const device = (type: string) =>
+      tarArchive(tarEntry({ name: '.wh.gone' }), tarEntry({ name: 'dev/null', type, major: 1, minor: 3 }))
+    await attack(device('3'), { what: 'unsupported/tar', says, left: ['gone'], options })
+    await attack(device('4'), { what: 'unsupported/tar', says, options })
+    await attack(device('6'), { left: ['dev', 'dev/null', 'gone'], options })
+    await attack(device('3'), { left: ['dev', 'dev/null', 'gone'] })
+  })
+
   test('an attribute of 300 KB is refused by name', () =>
     attack(
       tarArchive(paxHeader([['SCHILY.xattr.user.big', Buffer.alloc(300_000, 'x')]]), tarEntry({ name: 'f' })),
-      { what: 'unsupported/tar', says: /user\.big has 300000 bytes/ },
+      { what: 'unsupported/tar', says: /^f: .*user\.big has 300000 bytes/ },
     ))
 
   test('an attribute that does not fit into the file system is refused by name', () =>

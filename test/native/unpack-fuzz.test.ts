@@ -8,8 +8,9 @@ import { execFileSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { gzipSync, zstdCompressSync } from 'node:zlib'
 import { beforeAll, expect, test } from 'vitest'
-import { base256, gnuLong, paxHeader, tarArchive, tarEntry } from '../support/tar-writer.ts'
+import { base256 } from '../support/tar-writer.ts'
 import { ground, UNPACK_ASAN, unpack } from './unpack-fixture.ts'
+import { seedArchive } from './unpack-seeds.ts'
 
 const RUNS = Number(process.env.GANTRY_FUZZ_RUNS ?? 300)
 const ONE = process.env.GANTRY_FUZZ_SEED
@@ -115,71 +116,6 @@ function mutate(list: Buffer[], r: Random): void {
     default:
       block.fill(r(256), r(512), r(512))
   }
-}
-
-function seedArchive(): Buffer {
-  return tarArchive(
-    paxHeader([['comment', 'g']], 'g'),
-    tarEntry({ name: './', type: '5' }),
-    tarEntry({ name: 'd/', type: '5', mode: 0o2755 }),
-    tarEntry({ name: 'd/f', mode: 0o4755 }, 'x'.repeat(700)),
-    tarEntry({ name: 'l', type: '2', link: 'd' }),
-    tarEntry({ name: 'l/x' }, 'through'),
-    tarEntry({ name: 'h', type: '1', link: 'd/f' }),
-    paxHeader([
-      ['path', 'd/long/name'],
-      ['mtime', '1.5'],
-      ['uid', '3000000'],
-      ['SCHILY.xattr.user.k', Buffer.from([0, 1, 2])],
-      [
-        'SCHILY.xattr.system.posix_acl_default',
-        Buffer.from('0200000001000700ffffffff04000500ffffffff20000500ffffffff', 'hex'),
-      ],
-    ]),
-    tarEntry({ name: 'p', type: '5' }),
-    gnuLong('L', 'n'.repeat(150)),
-    gnuLong('K', 't'.repeat(150)),
-    tarEntry({ name: 'cut', type: '2', link: 'cut', magic: 'gnu' }),
-    tarEntry({ name: 'd/.wh.x' }),
-    tarEntry({ name: '.wh..wh..opq' }),
-    tarEntry({ name: 'dev', type: '3', major: 1, minor: 3 }),
-    tarEntry({ name: 'fifo', type: '6' }),
-    paxHeader([
-      ['GNU.sparse.major', '1'],
-      ['GNU.sparse.minor', '0'],
-      ['GNU.sparse.name', 's1'],
-      ['GNU.sparse.realsize', '5000'],
-    ]),
-    tarEntry(
-      { name: 's' },
-      Buffer.concat([Buffer.from('2\n0\n3\n4000\n4\n'), Buffer.alloc(512 - 13), Buffer.from('abcdefg')]),
-    ),
-    paxHeader([
-      ['GNU.sparse.size', '100'],
-      ['GNU.sparse.map', '0,3,50,4'],
-    ]),
-    tarEntry({ name: 's01' }, 'abcdefg'),
-    paxHeader([
-      ['GNU.sparse.size', '100'],
-      ['GNU.sparse.numblocks', '1'],
-      ['GNU.sparse.offset', '10'],
-      ['GNU.sparse.numbytes', '7'],
-    ]),
-    tarEntry({ name: 's00' }, 'abcdefg'),
-    tarEntry(
-      {
-        name: 'S',
-        type: 'S',
-        magic: 'gnu',
-        patch: (b) => {
-          b.write('00000000000\x00000000007\0', 386, 'latin1')
-          b.write('00000010000\0', 483, 'latin1')
-        },
-      },
-      'abcdefg',
-    ),
-    tarEntry({ name: 'd' }, 'a file over the tree'),
-  )
 }
 
 /** The mutated blob of a seed: mostly tar blocks, sometimes the compressed bytes themselves. */

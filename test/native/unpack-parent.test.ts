@@ -10,6 +10,7 @@ import { Fault } from '../../src/base/fault.ts'
 import { silent } from '../../src/base/log.ts'
 import type { Scope } from '../../src/base/scope.ts'
 import { startUnpack } from '../../src/host/unpack/parent.ts'
+import { UNPACK_LIMITS } from '../../src/model/limits.ts'
 import { tarArchive, tarEntry } from '../support/tar-writer.ts'
 import { native } from './addon-fixture.ts'
 import { ground, sha256, UNPACK } from './unpack-fixture.ts'
@@ -92,12 +93,22 @@ describe('startUnpack', () => {
       into: g.layer,
       digest: sha256(blob),
       size: blob.length,
-      maxBytes: 4096,
-      maxEntries: 9,
-      maxRatio: 2,
+      limits: { layerBytes: 4096, entries: 9, ratio: 2, devices: 'refuse' },
     })
     u.stdin.end(blob)
     await expect(u.result).rejects.toMatchObject({ kind: 'exhausted' })
+  })
+
+  test('the defaults of the program and of the configuration are the same numbers', () => {
+    const header = readFileSync(new URL('../../native/unpack/unpack.h', import.meta.url), 'utf8')
+    const text = (name: string) =>
+      new RegExp(`#define DEFAULT_${name} +\\(?(\\d+)(?:ull)?(?: << (\\d+))?`).exec(header)
+    const value = (name: string) => Number(text(name)?.[1]) * 2 ** Number(text(name)?.[2] ?? 0)
+    expect(UNPACK_LIMITS).toMatchObject({
+      layerBytes: value('MAX_BYTES'),
+      entries: value('MAX_ENTRIES'),
+      ratio: value('MAX_RATIO'),
+    })
   })
 
   test('the end of the scope kills the process and keeps the reason', async () => {

@@ -94,6 +94,8 @@ const engine: Engine = {
     },
     list: () => [],
     containersOf: () => [],
+    portForward: async () => 'http://127.0.0.1:1/portforward/token',
+    update: nothing,
   },
   containers: {
     create: async () => 'id',
@@ -107,6 +109,8 @@ const engine: Engine = {
     update: nothing,
     execSync: async () => ({ code: 0, stdout: Buffer.alloc(0), stderr: Buffer.alloc(0) }),
     reopenLog: nothing,
+    exec: async () => 'http://127.0.0.1:1/exec/token',
+    attach: async () => 'http://127.0.0.1:1/attach/token',
   },
   images: { ...fakeImages({ records: [image] }).images, pull: async () => image, remove: nothing },
   facts,

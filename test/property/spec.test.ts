@@ -66,6 +66,8 @@ const inputs = fc
     mounts: fc.array(mount, { maxLength: 4 }),
     uid: fc.constantFrom(0, 1000),
     pidOf: mostly(41, fc.constantFrom(undefined, 41)),
+    apparmorProfile: mostly('/p', fc.constantFrom(undefined, '/other')),
+    smallPrograms: fc.boolean(),
     facts: fc.record({
       cgroupVersion: fc.constantFrom(1 as const, 2 as const),
       seccomp: fc.boolean(),
@@ -87,6 +89,8 @@ const inputs = fc
       config: { mounts: r.mounts, resources: { ...noResources, oomScoreAdj: r.oomScoreAdj } },
       inputs: {
         pidOf: r.pidOf,
+        apparmorProfile: r.apparmorProfile,
+        smallPrograms: r.smallPrograms,
         user: { uid: r.uid, gid: 0, additionalGids: [], home: '/' },
         localSeccomp: { defaultAction: 'SCMP_ACT_ERRNO', syscalls: [] },
         hostDevices: [{ path: '/dev/sda', type: 'b', major: 8, minor: 0, mode: 0o600, uid: 0, gid: 0 }],
@@ -203,10 +207,9 @@ test('a profile that was asked for is there, or the request is refused; it is ne
   )
 })
 
-test('no-new-privileges that was asked for is set, but for privileged containers', () => {
+test('no-new-privileges is set when it was asked for, and only then', () => {
   always((spec, from) => {
-    const { noNewPrivs, privileged } = from.config.security
-    expect(spec.process.noNewPrivileges).toBe(noNewPrivs && !privileged)
+    expect(spec.process.noNewPrivileges).toBe(from.config.security.noNewPrivs)
   })
 })
 

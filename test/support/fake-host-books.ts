@@ -5,7 +5,9 @@
  * CNI plugin keep, and writes down every act that would have damaged a real one. Files are real (fake-host).
  */
 import { existsSync, readdirSync } from 'node:fs'
+import type { ImageRecord } from '../../src/model/image.ts'
 import type { ProcessId } from '../../src/model/pod.ts'
+import type { Digest, ImageId } from '../../src/model/reference.ts'
 
 export const BOOT = 'boot-1'
 
@@ -55,6 +57,12 @@ export class Books {
   readonly did = new Map<string, number>()
   /** Images held by a creation in flight. */
   holds = 0
+  readonly imageRecords = new Map<ImageId, ImageRecord>()
+  readonly layers = new Set<Digest>()
+  /** Layers that a container has mounted. */
+  readonly mountedLayers = new Set<Digest>()
+  layerTrash = 0
+  nowNs = 1n
   /** Work of the machine itself (a monitor that writes its exit file). */
   busy = 0
   #next = 1000
@@ -137,6 +145,9 @@ export class Books {
       ...[...this.monitors.keys()].map((m) => `monitor ${m}`),
       ...[...this.processes.values()].map((p) => `process ${p.what}`),
       ...folders.flatMap((f) => (existsSync(f) ? readdirSync(f).map((name) => `folder ${f}/${name}`) : [])),
+      ...[...this.imageRecords.values()].map((r) => `image ${r.hidden?.why ?? r.repoTags}`),
+      ...[...this.layers].map((l) => `layer ${l}`),
+      ...(this.layerTrash === 0 ? [] : [`${this.layerTrash} layers in the trash`]),
       ...(this.holds === 0 ? [] : [`${this.holds} holds of an image`]),
     ].sort()
   }

@@ -12,6 +12,7 @@ export const handlerFacts: HandlerFacts = {
   version: '1.2.3',
   recursiveReadOnlyMounts: true,
   idmapMounts: true,
+  userNamespaces: true,
   seccomp: true,
   apparmor: false,
 }
@@ -39,6 +40,7 @@ export const facts: HostFacts = {
   cgroupMounts: { unified: '/sys/fs/cgroup' },
   swapAccounting: true,
   hugepageSizes: ['2MB', '1GB'],
+  maxOpenFiles: 524_288,
   apparmor: false,
   seccomp: true,
   minOomScoreAdj: -1000,

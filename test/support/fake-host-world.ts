@@ -28,10 +28,10 @@ import { absPath } from '../../src/model/ids.ts'
 import { folders, type Roots } from '../../src/model/names.ts'
 import { emptyFolders, fakeHost } from './fake-host.ts'
 import { Books } from './fake-host-books.ts'
+import { worldImageId, worldImages } from './fake-host-images.ts'
 import { facts } from './fake-host-requests.ts'
 import type { Behaviour } from './fake-host-runtime.ts'
 import { Steps } from './fake-host-steps.ts'
-import { fakeImages } from './fake-images.ts'
 import { ownedDir, staleDirs } from './owned-dir.ts'
 
 export interface Daemon {
@@ -108,23 +108,26 @@ export async function testWorld(): Promise<TestWorld> {
 }
 
 /** One image, whatever is asked for. Holds are counted for as long as the daemon lives. */
-function imageSource(books: Books, steps: Steps): ImageSource {
+function imageSource({ layers }: ReturnType<typeof folders>, books: Books, steps: Steps): ImageSource {
   books.holds = 0
   const hold = (by: number) => {
     if (!steps.dead) books.holds += by
   }
   return {
     resolve: (reference) => ({
-      id: `sha256:${'a'.repeat(64)}`,
+      id: worldImageId,
       ref: `${reference}@sha256:${'b'.repeat(64)}`,
+      isArtifact: false,
+      architecture: 'amd64',
       user: '',
       stopSignal: 'SIGTERM',
       process: { env: ['IMAGE=1'], entrypoint: [], cmd: ['/bin/sh'], workingDir: '/' },
-      lowerDirs: ['/layers/1/fs', '/layers/2/fs'],
+      lowerDirs: [`${layers}/1/fs`, `${layers}/2/fs`],
       hold: () => {
         hold(1)
         return { [Symbol.dispose]: () => hold(-1) }
       },
+      whole: async () => {},
     }),
   }
 }
@@ -180,23 +183,29 @@ async function bootDaemon(b: Boot): Promise<Daemon> {
     },
     catalog: catalog(),
     store: steppedStore(store(roots, host), steps),
-    images: imageSource(books, steps),
+    images: imageSource(folders(roots), books, steps),
     locks: new KeyedLock(),
     joins: new SharedTasks<string>(life),
     daemon: life,
     newId: b.newId,
     hash: (request) => createHash('sha256').update(formatJson(request)).digest('hex'),
   }
+  const usedBy = (id: string) => ctx.catalog.usesImage(id)
+  const images = worldImages({ books, steps, daemon: life, usedBy })
+  ctx.catalog.containers.onDrop = ({ record }) => images.released(record.imageId)
+  await images.load()
   const recovered = recover(ctx).catch((e: unknown) => {
     if (steps.dead) return undefined
     throw e
   })
   const recovery = await Promise.race([recovered, steps.died.then(() => undefined)])
   let inBackground = recovery !== undefined
-  void recovery?.background.then(() => {
-    inBackground = false
-  })
-  const engine = buildEngine(ctx, fakeImages().images, recovery?.problems ?? [])
+  void recovery?.background
+    .then(() => images.collect())
+    .then(() => {
+      inBackground = false
+    })
+  const engine = buildEngine(ctx, images, recovery?.problems ?? [])
   return {
     engine,
     ctx,
@@ -204,17 +213,30 @@ async function bootDaemon(b: Boot): Promise<Daemon> {
     steps,
     events,
     problems: recovery?.problems ?? [],
-    idle: () => untilIdle({ ctx, steps, books, inBackground: () => inBackground }),
+    idle: () =>
+      untilIdle({ ctx, steps, books, inBackground: () => inBackground, pulling: () => images.pulling }),
     scope: () => childScope({ signal: new AbortController().signal, log }),
   }
 }
 
-async function untilIdle(d: { ctx: Context; steps: Steps; books: Books; inBackground: () => boolean }) {
+interface Resting {
+  readonly ctx: Context
+  readonly steps: Steps
+  readonly books: Books
+  readonly inBackground: () => boolean
+  readonly pulling: () => number
+}
+
+async function untilIdle(d: Resting) {
   const { ctx, steps, books } = d
   const busy = () =>
     books.busy > 0 ||
     (!steps.dead &&
-      (steps.inFlight > 0 || ctx.locks.held().length > 0 || ctx.joins.size > 0 || d.inBackground()))
+      (steps.inFlight > 0 ||
+        d.pulling() > 0 ||
+        ctx.locks.held().length > 0 ||
+        ctx.joins.size > 0 ||
+        d.inBackground()))
   const deadline = Date.now() + 20_000
   // Work can be between two steps for a few turns of the loop: idle is to be so for some turns in a row.
   for (let quiet = 0; quiet < 10; quiet = busy() ? 0 : quiet + 1) {

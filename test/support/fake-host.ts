@@ -4,15 +4,26 @@
  * world's own root, so that records can be read back; everything else is in `Books`. Every verb is a step at
  * which a test can make something happen. Each daemon gets a host of its own over the same world.
  */
-import { existsSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync } from 'node:fs'
 import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { Fault } from '../../src/base/fault.ts'
 import { readJson } from '../../src/base/json-file.ts'
 import { silent } from '../../src/base/log.ts'
 import { files as realFiles } from '../../src/host/files.ts'
-import type { Cgroups, Files, Host, Namespaces, Network, OciRuntime, Rootfs } from '../../src/host/index.ts'
+import type {
+  Cgroups,
+  Files,
+  Host,
+  Idmaps,
+  ImageVolumes,
+  Namespaces,
+  Network,
+  OciRuntime,
+  Rootfs,
+} from '../../src/host/index.ts'
 import type { Native } from '../../src/host/native.ts'
+import { readSeccompFile } from '../../src/host/security/seccomp-file.ts'
 import type { HostFacts } from '../../src/model/facts.ts'
 import { unixNanos } from '../../src/model/ids.ts'
 import { folders, type Roots } from '../../src/model/names.ts'
@@ -66,6 +77,7 @@ function fakeFiles({ books, steps, roots }: World): Files {
       step(`mountSource ${short(path)}`, () => real.mountSource(path, propagation)),
     devices: (path) => step(`devices ${short(path)}`, () => real.devices(path)),
     prepareLog: (path) => step(`prepareLog ${short(path)}`, () => real.prepareLog(path)),
+    own: (paths, owner) => step(`own ${paths.map(short).join(' ')}`, () => real.own(paths, owner)),
     copyProgram: (from, to) => step(`copyProgram ${short(to)}`, () => real.copyProgram(from, to)),
   }
 }
@@ -74,7 +86,7 @@ function fakeNamespaces({ books, steps }: World): Namespaces {
   return {
     create: (scope, plan) =>
       steps.step('namespaces.create', { kind, scope, middle: true }, async (middle) => {
-        const pins = [plan.net, plan.ipc, plan.uts].filter((p) => p !== undefined)
+        const pins = [plan.net, plan.ipc, plan.uts, plan.user].filter((p) => p !== undefined)
         for (const [i, pin] of pins.entries()) {
           if (i > 0) await middle()
           await writeFile(pin, '')
@@ -87,7 +99,7 @@ function fakeNamespaces({ books, steps }: World): Namespaces {
         const attached = books.attachments.has(paths.state) && !steps.faulty
         if (books.pins.has(paths.netns) && attached)
           books.violated(`namespaces of ${paths.run} released while the network is attached`)
-        for (const pin of [paths.netns, paths.ipcns, paths.utsns]) {
+        for (const pin of [paths.netns, paths.ipcns, paths.utsns, paths.userns]) {
           books.pins.delete(pin)
           await rm(pin, { force: true })
         }
@@ -107,7 +119,22 @@ function fakeCgroups({ books, steps }: World): Cgroups {
     create: (scope, path) => steps.step('cgroups.create', { kind, scope }, () => books.makeCgroup(path)),
     remove: (scope, path) => steps.step('cgroups.remove', { kind, scope }, () => books.removeCgroup(path)),
     oomFiles: (path) => [`/sys/fs/cgroup${path}/memory.events:oom_kill`],
-    pids: async () => [],
+    kill: (scope, path) =>
+      steps.step('cgroups.kill', { kind, scope }, () => {
+        for (const p of [...books.processes.values()]) if (p.cgroup === path) books.end(p, 9)
+      }),
+    thaw: () => {},
+    processes: async () => [],
+    limit: (path, limits) =>
+      steps.sync('cgroups.limit', () => {
+        if (!books.cgroups.has(path)) throw new Error(`ENOENT: ${path}`)
+        if (limits.length > 0) books.note(`limits ${limits.map((l) => `${l.file}=${l.value}`).join(' ')}`)
+      }),
+    saved: () => [],
+    restore: () => steps.sync('cgroups.restore', () => books.note('cgroups.restore')),
+    heldMemory: () => undefined,
+    adjustOom: (_path, { from, to }) =>
+      steps.step('cgroups.adjustOom', { kind }, () => books.note(`oom ${from} to ${to}`)),
   }
 }
 
@@ -125,9 +152,52 @@ function fakeRootfs({ books, steps }: World): Rootfs {
         const container = [...books.runtimes.values()].find((r) => `${r.bundle}/rootfs` === path)
         if (books.mounts.has(path) && container?.process.alive && !steps.faulty)
           books.violated(`rootfs ${path} unmounted while its container runs`)
+        const others = path.includes('/image-volumes/') || !steps.faulty
+        if (others && books.mounts.has(path) && mountedInContainers(books).some((m) => m.startsWith(path)))
+          books.violated(`volume ${path} unmounted while a container has it`)
         books.mounts.delete(path)
         books.pins.delete(path)
         books.shm.delete(path)
+      }),
+  }
+}
+
+/** Sources of the mounts of all containers that live. */
+function mountedInContainers(books: Books): readonly string[] {
+  const live = [...books.runtimes.values()].filter((r) => r.process.alive)
+  return live.flatMap(({ bundle }) => {
+    if (!existsSync(`${bundle}/config.json`)) return []
+    const spec: { mounts?: { source?: string }[] } = JSON.parse(readFileSync(`${bundle}/config.json`, 'utf8'))
+    return (spec.mounts ?? []).flatMap((m) => m.source ?? [])
+  })
+}
+
+function fakeIdmaps({ books, steps }: World): Idmaps {
+  return {
+    bind: (scope, { target, userns }) =>
+      steps.step('idmaps.bind', { kind, scope }, () => {
+        if (userns !== undefined && !books.pins.has(userns)) throw new Error(`ENOENT: ${userns}`)
+        if (books.mounts.has(target)) books.violated(`mounted twice at ${target}`)
+        mkdirSync(target, { recursive: true })
+        books.mounts.set(target, { upper: '' })
+        books.note('idmaps.bind')
+      }),
+  }
+}
+
+function fakeImageVolumes({ books, steps }: World): ImageVolumes {
+  return {
+    mount: (scope, { files, empty }) =>
+      steps.step('imageVolumes.mount', { kind, scope }, () => {
+        for (const path of [files, ...empty]) if (!existsSync(path)) throw new Error(`ENOENT: mount ${path}`)
+        if (books.mounts.has(files)) return
+        books.note('imageVolumes.mount')
+        books.mounts.set(files, { upper: '' })
+      }),
+    resolve: (scope, mounted, subPath) =>
+      steps.step('imageVolumes.resolve', { kind, scope }, () => {
+        if (!books.mounts.has(mounted)) books.violated(`${mounted} is looked into, but not mounted`)
+        return `${mounted}/real/${subPath}`
       }),
   }
 }
@@ -191,6 +261,8 @@ export function fakeHost(world: World): Host {
     namespaces: fakeNamespaces(world),
     cgroups: fakeCgroups(world),
     rootfs: fakeRootfs(world),
+    imageVolumes: fakeImageVolumes(world),
+    idmaps: fakeIdmaps(world),
     network: fakeNetwork(world),
     processes: fakeProcesses(world),
     monitors: fakeMonitors(world),
@@ -207,11 +279,24 @@ export function fakeHost(world: World): Host {
         if (typeof code !== 'number' || typeof exitedAtNs !== 'bigint') return undefined
         return { code, oomKilled: oomKilled === true, exitedAtNs }
       }),
-    user: (_lower, requested) =>
-      steps.sync('user', () => {
+    user: (_lower, { requested }) =>
+      steps.step('user', { kind }, async () => {
         const uid = Number(requested.uid ?? 0n)
         return { uid, gid: 0, additionalGids: [0], home: '/root' }
       }),
+    smallPrograms: async () => false,
+    security: {
+      seccompFile: (ref) =>
+        steps.step(`security.seccompFile ${short(ref)}`, { kind }, () => readSeccompFile('/', ref)),
+      apparmor: (scope) => steps.step('security.apparmor', { kind: 'kills', scope }, async () => undefined),
+      relabel: (scope, { path }) =>
+        steps.step(`security.relabel ${short(path)}`, { kind: 'kills', scope }, async () => {}),
+    },
+    streams: {
+      offer: (scope, { kind: what }) =>
+        steps.step('streams.offer', { kind: 'stops', scope }, async () => `http://127.0.0.1:1/${what}/token`),
+      close: async () => {},
+    },
     pauseProgram: join(world.roots.root, 'gantry-pause'),
   }
 }
@@ -219,5 +304,5 @@ export function fakeHost(world: World): Host {
 /** What the folders of a world hold that ought to be empty at the end. */
 export function emptyFolders(roots: Roots): readonly string[] {
   const all = folders(roots)
-  return [all.pods, all.containers, all.runPods, all.runContainers, all.quarantine]
+  return [all.pods, all.containers, all.runPods, all.runContainers, all.imageVolumes, all.quarantine]
 }

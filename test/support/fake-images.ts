@@ -7,7 +7,7 @@ import { createImages, type ImagesDeps } from '../../src/engine/images/images.ts
 import type { LayerStore } from '../../src/host/images/layers.ts'
 import type { ImagePuller, PulledImage } from '../../src/host/images/puller.ts'
 import type { ImageRecords } from '../../src/host/images/records.ts'
-import type { ImageRecord } from '../../src/model/image.ts'
+import type { ImageBlobs, ImageRecord } from '../../src/model/image.ts'
 import { seal } from '../../src/model/pull-policy.ts'
 import { type Digest, parseReference } from '../../src/model/reference.ts'
 import { imageRecord, layerRecord } from './image-record.ts'
@@ -17,18 +17,25 @@ export const scope: Scope = { signal: new AbortController().signal, log: silent 
 /** Records as they would be on disk. `gate` holds writes back until it resolves. */
 export function fakeRecords(initial: readonly ImageRecord[] = []) {
   const disk = new Map(initial.map((r) => [r.id, r]))
-  const books = { disk, asides: [] as string[], writes: [] as string[], gate: Promise.resolve() }
+  const kept = new Map<string, ImageBlobs>()
+  const books = { disk, kept, writes: [] as string[], gate: Promise.resolve() }
   const records: ImageRecords = {
     readAll: async () => ({ records: [...disk.values()], problems: [] }),
-    async write(record) {
+    async write(record, blobs) {
       await books.gate
       books.writes.push(record.id)
+      if (blobs) kept.set(record.id, blobs)
       disk.set(record.id, record)
     },
     remove: async (id) => void disk.delete(id),
-    setAside: async (id) => {
-      books.asides.push(id)
-      disk.delete(id)
+    blobs: async ({ id }) => {
+      const blobs = kept.get(id)
+      return (
+        blobs && {
+          config: Buffer.from(blobs.config, 'base64'),
+          manifest: Buffer.from(blobs.manifest, 'base64'),
+        }
+      )
     },
   }
   return { records, books }
@@ -36,19 +43,31 @@ export function fakeRecords(initial: readonly ImageRecord[] = []) {
 
 export function fakeLayers(initial: readonly Digest[] = []) {
   const there = new Set(initial)
-  const books = { there, dropped: [] as Digest[], dropGate: Promise.resolve() }
+  const books = {
+    there,
+    dropped: [] as Digest[],
+    dropGate: Promise.resolve(),
+    /** Layers that cannot be removed. */
+    stuck: new Set<Digest>(),
+    /** When layers were made, ms; those that are not named at 0. */
+    madeAt: new Map<Digest, number>(),
+  }
   const notUsed = () => Promise.reject(new Fault('internal', 'the engine does not do this'))
   const layers: LayerStore = {
     root: '/layers',
     fsOf: (chainId) => `/layers/${chainId.slice(7)}/fs`,
-    read: notUsed,
+    recordOf: (chainId) => `/layers/${chainId.slice(7)}/record`,
+    read: async (chainId) => (there.has(chainId) ? { ...layerRecord('any'), chainId } : undefined),
     list: async () => [...there],
     begin: notUsed,
     discard: notUsed,
-    describe: notUsed,
-    commit: notUsed,
+    madeAtMs: async (chainId) => books.madeAt.get(chainId) ?? 0,
+    keep: notUsed,
+    settle: notUsed,
+    lock: notUsed,
     drop: async (chainId) => {
       await books.dropGate
+      if (books.stuck.has(chainId)) throw new Fault('internal', 'the disk does not answer')
       there.delete(chainId)
       books.dropped.push(chainId)
     },
@@ -71,6 +90,10 @@ export function pulledOf(seed: string, layers: readonly string[] = [seed]): Pull
     architecture: 'amd64',
     createdAt: '',
     config: record.config,
+    blobs: {
+      config: Buffer.from(JSON.stringify({ of: seed })).toString('base64'),
+      manifest: Buffer.from('{}').toString('base64'),
+    },
     layers: record.layers,
     layersHad: 0,
   }
@@ -110,7 +133,7 @@ export function fakeImages(
       return image
     },
   }
-  let now = 100n
+  const time = { nowNs: 100n }
   const images = createImages({
     records,
     layers,
@@ -121,8 +144,8 @@ export function fakeImages(
       return layer
     },
     daemon: scope,
-    nowNs: () => ++now,
-    usedBy: () => undefined,
+    nowNs: () => ++time.nowNs,
+    usedBy: () => false,
     ...options.deps,
   })
   /** Pulls `name` and brings `image`. */
@@ -141,5 +164,5 @@ export function fakeImages(
     if (!last) throw new Error('no pull')
     return last
   }
-  return { images, pulls, pull, atWorker, disk, store }
+  return { images, pulls, pull, atWorker, disk, store, time }
 }

@@ -55,6 +55,8 @@ export function planInputs(change: PlanChange = {}): ContainerInputs & { readonl
     devices: new Map(),
     hostDevices: [],
     localSeccomp: undefined,
+    smallPrograms: false,
+    apparmorProfile: undefined,
     pidOf: undefined,
     facts: host,
     handler: { ...handlerFacts, ...change.handler },

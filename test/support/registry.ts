@@ -2,7 +2,7 @@
 /**
  * registry: Debian's docker-registry on a free port of 127.0.0.1 for one suite, its storage in a temporary
  * folder that goes with it. Images of several source registries lie in the one by their path; the hosts.toml
- * files that send a runtime there are written by `writeHostsToml`. Faults are not made here: `static-registry.ts`.
+ * files that send a runtime there are written by `writeHostsToml`. Faults are not made here: `pull-registry.ts`.
  */
 import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'

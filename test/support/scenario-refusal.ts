@@ -3,6 +3,7 @@
  * scenario-refusal: a call that has to fail, as the client sees it: the gRPC code by name and the sentence. A call
  * that succeeds is the test's failure.
  */
+import { Fault } from '../../src/base/fault.ts'
 import { codeOf, status } from './cri-client.ts'
 
 export interface Refusal {
@@ -17,6 +18,8 @@ export async function outcomeOf(call: Promise<unknown>): Promise<Refusal | undef
     await call
     return undefined
   } catch (e) {
+    // What our own client makes of it.
+    if (e instanceof Fault) return { code: e.kind.toUpperCase(), details: e.message }
     const code = codeOf(e)
     const details: unknown = e instanceof Error ? Reflect.get(e, 'details') : undefined
     if (code === undefined || typeof details !== 'string') throw e

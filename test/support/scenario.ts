@@ -6,6 +6,7 @@
  */
 import { mkdir, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { v1 } from '../../src/edge/cri/gen/api.js'
 import { ensureTestImages } from '../images/build.ts'
 import { names } from '../images/catalog.ts'
 import { waitUntil } from './child.ts'
@@ -38,6 +39,8 @@ export interface PodKind {
   readonly pid?: number
   readonly ipc?: number
   readonly privileged?: boolean
+  /** The pod's own user namespace. */
+  readonly userns?: v1.UserNamespace.$Properties
   readonly handler?: string
 }
 
@@ -116,11 +119,12 @@ export async function startScenario(options: ScenarioOptions = {}): Promise<Scen
 }
 
 function configOfPod(w: Workspace, name: string, more: PodConfig & PodKind): PodConfig {
-  const { bridged, pid = namespaceMode.container, ipc = namespaceMode.pod, privileged, ...fields } = more
+  const { bridged, pid = namespaceMode.container, ipc = namespaceMode.pod, ...rest } = more
+  const { privileged, userns, ...fields } = rest
   const network = bridged === true ? namespaceMode.pod : namespaceMode.node
   const securityContext = {
     ...fields.linux?.securityContext,
-    namespaceOptions: { network, pid, ipc },
+    namespaceOptions: { network, pid, ipc, ...(userns ? { usernsOptions: userns } : {}) },
     privileged: privileged === true,
   }
   const { handler: _, ...config } = fields

@@ -7,7 +7,7 @@
  */
 import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { mkdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises'
 import { networkInterfaces } from 'node:os'
 import { basename, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -67,6 +67,7 @@ const recordDirs = [
   'state/trash',
   'run/pods',
   'run/containers',
+  'run/image-volumes',
   'run/oci',
   'ipam',
 ]
@@ -151,6 +152,9 @@ function configOf(n: Names, more: Readonly<Record<string, string>>): string {
     'cgroup.default_parent': quoted(n.cgroupParent),
     'cni.conf_dir': quoted(n.cniConf),
     'registry.config_path': JSON.stringify([n.certs]),
+    'registry.registries_conf': quoted(`${n.certs}/registries.conf`),
+    'registry.registries_conf_dir': quoted(`${n.certs}/registries.conf.d`),
+    'registry.auth_files': '[]',
     ...more,
   })
 }
@@ -162,6 +166,7 @@ export async function makeWorkspace(options: WorkspaceOptions = {}): Promise<Wor
   if (process.getuid?.() !== 0) throw new Error('an integration workspace needs root')
   for (const root of await staleDirs(rootPrefix)) await removeAll(remainsOf(root))
   const n = await namesOf(await ownedDir(rootPrefix))
+  await chmod(n.root, 0o711) // as /run is: pods with a user namespace get through
   for (const dir of [n.state, n.run, n.certs, n.cniConf, n.logs]) await mkdir(dir)
   await writeFile(n.configFile, configOf(n, options.config ?? {}))
   const conflist = join(n.cniConf, '10-test.conflist')

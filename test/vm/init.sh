@@ -27,6 +27,10 @@ ln -s /run /mnt/var/run
 mount -n --bind /mnt/var /var
 mount --bind /mnt/etc /etc
 for dir in run tmp root; do mount -t tmpfs -o mode=755 "$dir" "/$dir"; done
+if [ -n "${disk:-}" ]; then
+    mknod /mnt/disk b 98 0
+    mount -n -t ext4 -o nobarrier /mnt/disk /tmp
+fi
 chmod 1777 /tmp
 mkdir -p /dev/shm /dev/pts
 mount -t tmpfs -o mode=1777 shm /dev/shm

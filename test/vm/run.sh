@@ -4,8 +4,9 @@
 # alone, AppArmor and all capabilities. There is no disk image: the files of this machine are the root, read-only;
 # /etc is a throw-away copy; /run /tmp /root /var /dev/shm are empty and in memory.
 #
-# usage: run.sh [--rw DIR]... [--mem MIB] [--timeout SECONDS] -- COMMAND [ARGUMENT]...
-#   --rw DIR   share DIR read-write at the same path
+# usage: run.sh [--rw DIR]... [--mem MIB] [--disk MIB] [--timeout SECONDS] -- COMMAND [ARGUMENT]...
+#   --rw DIR    share DIR read-write at the same path
+#   --disk MIB  an ext4 of that size as /tmp, which takes id mappings; in memory this kernel's files do not
 # The command starts in this checkout, which is there read-only wherever it lies, with this machine's PATH; its
 # standard input is empty and its two outputs come out as one, on standard output.
 # Exit status: the command's; 124 time limit, 125 the guest did not come up or failed, 127 it is not installed.
@@ -25,11 +26,12 @@ die() {
 }
 
 repo=$(realpath -e "$(dirname "$0")/../..")
-rw=() mem=2048 limit=600
+rw=() mem=2048 limit=600 disk=
 while [ $# -gt 0 ]; do
     case $1 in
     --rw) rw+=("$(realpath -e "${2:?}")") && shift 2 ;;
     --mem) mem=${2:?} && shift 2 ;;
+    --disk) disk=${2:?} && shift 2 ;;
     --timeout) limit=${2:?} && shift 2 ;;
     --) shift && break ;;
     *) usage ;;
@@ -65,13 +67,20 @@ printf '%s\n' ${rw[@]+"${rw[@]}"} >"$job/rw"
     printf 'export PATH=%q HOME=/root TERM=dumb\n' "$PATH"
     [ -z "${CI:-}" ] || printf 'export CI=%q\n' "$CI"
 } >"$job/env"
+ubd=()
+if [ -n "$disk" ]; then
+    truncate -s "${disk}M" "$job/disk"
+    mkfs.ext4 -q -F "$job/disk" >/dev/null
+    ubd=("ubda=$job/disk")
+    echo 'disk=1' >>"$job/env"
+fi
 mkdir "$job/out"
 printf '#!/bin/bash\n. %q\n. %q\n' "$job/env" "$repo/test/vm/init.sh" >"$job/init"
 chmod +x "$job/init"
 
 guest() {
     # The guest ends with this script, however that ends.
-    TMPDIR=$memdir exec setpriv --pdeathsig TERM timeout -k 5 "$limit" "$uml" "mem=${mem}M" "uml_dir=$job/" \
+    TMPDIR=$memdir exec setpriv --pdeathsig TERM timeout -k 5 "$limit" "$uml" "mem=${mem}M" "uml_dir=$job/" ${ubd[@]+"${ubd[@]}"} \
         rootfstype=hostfs ro "init=$job/init" cgroup_no_v1=all lsm=apparmor con=null con0=fd:0,fd:1 quiet loglevel=1 </dev/null
 }
 # The console, of which the command's output begins after a mark that init.sh makes; what the kernel says before

@@ -23,7 +23,7 @@ async function main(name: string, resultFile: string): Promise<number> {
   const results = dirname(resultFile)
   mkdirSync(results, { recursive: true })
   const inGuest = ['sh', 'scripts/npm.sh', 'node', 'scripts/run-suite.ts', name, resultFile]
-  const args = ['--rw', results, '--timeout', String(guestSeconds), '--', ...inGuest]
+  const args = ['--rw', results, '--disk', '2048', '--timeout', String(guestSeconds), '--', ...inGuest]
   const guest = spawn(join(here, 'run.sh'), args, { cwd: repo, stdio: ['ignore', 'inherit', 'inherit'] })
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => guest.kill(signal))
   return new Promise((resolve, reject) => {

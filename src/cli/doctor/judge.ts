@@ -180,17 +180,23 @@ function seccomp({ seccomp: there }: MachineView): Check {
   )
 }
 
-function securityModule({ apparmor, selinux }: MachineView): Check {
-  if (selinux === 'enforcing')
+function securityModule({ apparmor, apparmorParser, selinux }: MachineView): Check {
+  if (selinux === 'no-contexts')
     return warning(
       'security module',
-      'SELinux is enforcing: gantry does not label pods yet, so a policy may keep them from their files',
-      'setenforce 0, or a policy that lets containers be unlabelled',
+      'SELinux is enforcing, and its policy has no contexts for containers: they are not labelled, and may be kept from their files',
+      'install the package container-selinux',
+    )
+  if (apparmor && !apparmorParser)
+    return warning(
+      'security module',
+      'AppArmor, without apparmor_parser: containers run without a profile, and RuntimeDefault is refused',
+      'install the package apparmor',
     )
   if (apparmor) return ok('security module', 'AppArmor')
   return ok(
     'security module',
-    selinux === 'off' ? 'none: AppArmor profiles are refused' : 'SELinux, permissive',
+    selinux === 'off' ? 'none: AppArmor profiles are refused' : `SELinux, ${selinux}`,
   )
 }
 

@@ -16,6 +16,7 @@ import { parseCapabilities, parseCgroupMounts } from '../../host/facts.ts'
 import type { Native } from '../../host/native.ts'
 import { probeRuntime } from '../../host/oci-runtime/features.ts'
 import { RUNTIMES } from '../../host/oci-runtime/table.ts'
+import { probeSelinux } from '../../host/security/selinux.ts'
 import type { MachineView, RuntimeView, SpaceView, Tried } from './view.ts'
 
 export interface Subject {
@@ -61,6 +62,7 @@ export async function readMachine(scope: Scope, subject: Subject): Promise<Machi
     maxUserNamespaces: Number(userns) || 0,
     seccomp,
     apparmor: apparmor === 'Y',
+    apparmorParser: (await findProgram('apparmor_parser')) !== undefined,
     selinux: await selinux(),
     capabilities: parseCapabilities(status).bounding,
     runtimes,
@@ -78,7 +80,8 @@ export async function readMachine(scope: Scope, subject: Subject): Promise<Machi
 
 async function selinux(): Promise<MachineView['selinux']> {
   const enforce = await text('/sys/fs/selinux/enforce')
-  return enforce === '' ? 'off' : enforce === '1' ? 'enforcing' : 'permissive'
+  if (enforce !== '1') return enforce === '' ? 'off' : 'permissive'
+  return (await probeSelinux()) ? 'enforcing' : 'no-contexts'
 }
 
 async function cgroupOf(): Promise<MachineView['cgroup']> {

@@ -65,7 +65,10 @@ export interface MachineView {
   readonly maxUserNamespaces: number
   readonly seccomp: boolean
   readonly apparmor: boolean
-  readonly selinux: 'off' | 'permissive' | 'enforcing'
+  /** apparmor_parser is installed. */
+  readonly apparmorParser: boolean
+  /** `no-contexts`: enforcing, with a policy that knows no containers. */
+  readonly selinux: 'off' | 'permissive' | 'enforcing' | 'no-contexts'
   readonly capabilities: readonly string[]
   readonly runtimes: readonly RuntimeView[]
   readonly space: readonly SpaceView[]

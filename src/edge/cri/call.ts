@@ -9,7 +9,8 @@ import { childScope, type OwnedScope, type Scope } from '../../base/scope.ts'
 import { type GrpcError, toGrpc } from './status.ts'
 
 /** RPCs that kubelet and tools send all the time: their line is debug. */
-const CHATTY = /^(List|Stream)|Status$|^Version$|Stats$|Metrics$|^ImageFsInfo$|^RuntimeConfig$|^ExecSync$/
+const CHATTY =
+  /^(List|Stream)|Status$|^Version$|Stats$|Metrics$|^ImageFsInfo$|^RuntimeConfig$|^ExecSync$|^Node\.(Images|History|Inspect|PullsInFlight)$/
 /** RPCs that only ask, or are probes: what a kubelet sends whether or not anything happens. */
 export const isChatty = (rpc: string): boolean => CHATTY.test(rpc)
 
@@ -22,6 +23,12 @@ const WAITING = new Set([
   'ExecSync',
   'RemovePodSandbox',
   'RemoveContainer',
+  'Node.Pull',
+  'Node.Push',
+  'Node.Save',
+  'Node.Load',
+  'Node.Diff',
+  'Node.Prune',
 ])
 
 export interface IncomingCall {

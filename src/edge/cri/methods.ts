@@ -4,14 +4,16 @@
  * registers from it, the README's status table is written from it; a missing row does not compile.
  */
 
+import { noResources } from '../../model/resources.ts'
 import type { Call } from './context.ts'
 import { decodeCreateContainer } from './decode/container.ts'
 import { Fields, requiredId } from './decode/fields.ts'
 import { decodePull } from './decode/image.ts'
 import { decodeRunPod } from './decode/pod.ts'
 import { resources } from './decode/shared.ts'
+import { decodeAttach, decodeExec, decodePortForward, execArgs } from './decode/streaming.ts'
 import { containerBytes } from './encode/container.ts'
-import { image } from './encode/image.ts'
+import { imageBytes } from './encode/image.ts'
 import { podBytes } from './encode/pod.ts'
 import { type Encoded, repeatedField1 } from './encode/repeated.ts'
 import { batches, containers, imageName, pods } from './filter.ts'
@@ -42,10 +44,8 @@ const stream = <N extends RpcName>(run: Extract<Method<N>, { is: 'stream' }>['ru
   ({ is: 'stream', run }) as const
 const later = (capability: string) => ({ is: 'later', capability }) as const
 
-const STREAMING = 'streaming'
 const OBSERVED = 'statistics, metrics and events'
 const CHECKPOINT = 'checkpoint and restore'
-const PODS_IN_FULL = 'pods and containers in full'
 
 const SECOND_MS = 1000
 const MAX_SECONDS = { min: 0n, max: 2n ** 31n } as const
@@ -101,10 +101,11 @@ export const methods: { readonly [N in RpcName]: Method<N> } = {
   ),
   UpdateContainerResources: unary<'UpdateContainerResources'>(async ({ scope, engine }, request) => {
     const f = new Fields()
-    const change = resources(f, 'linux', request.linux)
+    const change = resources(f, 'linux', request.linux) ?? noResources
+    if (request.windows) f.unsupported('windows', 'this is a Linux node')
     f.done('invalid update')
     const id = requiredId('container_id', request.containerId)
-    if (change) await engine.containers.update(scope, { id, change })
+    await engine.containers.update(scope, { id, change })
     return {}
   }),
   ReopenContainerLog: unary<'ReopenContainerLog'>(async ({ scope, engine }, { containerId }) => {
@@ -113,19 +114,24 @@ export const methods: { readonly [N in RpcName]: Method<N> } = {
   }),
   ExecSync: unary<'ExecSync'>(async ({ scope, engine }, request) => {
     const f = new Fields()
-    if ((request.cmd ?? []).length === 0) f.bad('cmd', 'is required')
-    if ((request.cmd ?? []).some((word) => word.includes('\0'))) f.bad('cmd', 'has a NUL in it')
+    const args = execArgs(f, request.cmd)
     f.done('invalid exec')
     const { code, stdout, stderr } = await engine.containers.execSync(scope, {
       id: requiredId('container_id', request.containerId),
-      args: request.cmd ?? [],
+      args,
       timeoutMs: seconds('timeout', request.timeout) * SECOND_MS,
     })
     return { exitCode: code, stdout, stderr }
   }),
-  Exec: later(STREAMING),
-  Attach: later(STREAMING),
-  PortForward: later(STREAMING),
+  Exec: unary<'Exec'>(async ({ scope, engine }, request) => ({
+    url: await engine.containers.exec(scope, decodeExec(request)),
+  })),
+  Attach: unary<'Attach'>(async ({ scope, engine }, request) => ({
+    url: await engine.containers.attach(scope, decodeAttach(request)),
+  })),
+  PortForward: unary<'PortForward'>(async ({ scope, engine }, request) => ({
+    url: await engine.pods.portForward(scope, decodePortForward(request)),
+  })),
   ContainerStats: later(OBSERVED),
   ListContainerStats: later(OBSERVED),
   StreamContainerStats: later(OBSERVED),
@@ -143,17 +149,25 @@ export const methods: { readonly [N in RpcName]: Method<N> } = {
   ListPodSandboxMetrics: later(OBSERVED),
   StreamPodSandboxMetrics: later(OBSERVED),
   RuntimeConfig: unary<'RuntimeConfig'>(({ engine }) => show.runtimeConfig(engine)),
-  UpdatePodSandboxResources: later(PODS_IN_FULL),
-  ListImages: unary<'ListImages'>(({ engine }, { filter }) => ({
-    images: engine.images.list(filter?.image?.image ?? '').map(image),
-  })),
+  UpdatePodSandboxResources: unary<'UpdatePodSandboxResources'>(async ({ scope, engine }, request) => {
+    const f = new Fields()
+    const overhead = resources(f, 'overhead', request.overhead)
+    const change = resources(f, 'resources', request.resources)
+    f.done('invalid update')
+    const id = requiredId('pod_sandbox_id', request.podSandboxId)
+    await engine.pods.update(scope, { id, overhead, resources: change })
+    return {}
+  }),
+  ListImages: unary<'ListImages'>(({ engine }, { filter }) =>
+    repeatedField1(engine.images.list(filter?.image?.image ?? '').map(imageBytes)),
+  ),
   StreamImages: stream<'StreamImages'>(function* ({ engine }, { filter }) {
     for (const some of batches(engine.images.list(filter?.image?.image ?? '')))
-      yield { images: some.map(image) }
+      yield repeatedField1(some.map(imageBytes))
   }),
   ImageStatus: unary<'ImageStatus'>(({ engine }, request) => show.imageStatus(engine, request)),
   PullImage: unary<'PullImage'>(async ({ scope, engine }, request) => ({
-    imageRef: (await engine.images.pull(scope, decodePull(request))).id,
+    imageRef: (await engine.images.pull(scope, decodePull(request, engine.facts.handlers))).id,
   })),
   RemoveImage: unary<'RemoveImage'>(async ({ scope, engine }, request) => {
     await engine.images.remove(scope, imageName(request.image, 'image.image'))

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * The gRPC server on the unix socket: both services from the one table of methods, the peer of each connection
+ * The gRPC server on the unix socket: both services from the one table of methods, and the node's own; the peer of each connection
  * checked, a bounded drain at the end. Owns the socket file: 0660 from its first moment, taken away on close.
  */
 import { chown, rm } from 'node:fs/promises'
@@ -9,11 +9,12 @@ import * as grpc from '@grpc/grpc-js'
 import { Fault } from '../../base/fault.ts'
 import type { Scope } from '../../base/scope.ts'
 import type { Engine } from '../../engine/index.ts'
+import { addNodeService } from '../node/service.ts'
 import { answer, openCall } from './call.ts'
 import type { About } from './context.ts'
 import { Encoded } from './encode/repeated.ts'
 import { v1 } from './gen/api.js'
-import { type Rpc, type RpcName, rpcs } from './gen/rpcs.ts'
+import { type Rpc, rpcs } from './gen/rpcs.ts'
 import { methods } from './methods.ts'
 import { UNIMPLEMENTED } from './status.ts'
 
@@ -25,7 +26,7 @@ export interface ServerOptions {
   /** Who is at the other end; false closes the connection. */
   readonly allows: (socket: Socket) => boolean
   /** Called at the start and end of every RPC: for the idle pass. */
-  readonly onActivity: (rpc: RpcName) => void
+  readonly onActivity: (rpc: string) => void
 }
 
 export interface CriServer {
@@ -118,7 +119,7 @@ function streamHandler(w: Wiring, rpc: Rpc, parts: StreamParts) {
     const work = async () => {
       for (const message of method.run(parts.context(scope), call.request)) {
         if (scope.signal.aborted) break
-        if (!call.write(message)) await new Promise((resolve) => call.once('drain', resolve))
+        if (!call.write(message)) await roomOrEnd(call, scope.signal)
       }
     }
     void answer(scope, rpc.name, work).then((end) => {
@@ -126,6 +127,20 @@ function streamHandler(w: Wiring, rpc: Rpc, parts: StreamParts) {
       else call.end()
     })
   }
+}
+
+/** Resolves when there is room for more, or when nobody waits for it any longer. */
+function roomOrEnd(call: grpc.ServerWritableStream<object, object>, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      call.off('drain', done)
+      signal.removeEventListener('abort', done)
+      resolve()
+    }
+    call.once('drain', done)
+    signal.addEventListener('abort', done)
+    if (signal.aborted) done()
+  })
 }
 
 function grpcServer(w: Wiring): grpc.Server {
@@ -140,6 +155,11 @@ function grpcServer(w: Wiring): grpc.Server {
       Object.fromEntries(own.map((r) => [r.name, handler(w, r)])),
     )
   }
+  addNodeService(server, {
+    daemon: w.daemon,
+    context: (scope) => ({ scope, engine: w.engine, about: w.options.about }),
+    onActivity: w.options.onActivity,
+  })
   return server
 }
 

@@ -2,6 +2,7 @@
 /** The replies that only show what is known: Version, Status, RuntimeConfig, and the status of single objects. */
 import type { Engine } from '../../engine/index.ts'
 import { containerPid } from '../../model/container.ts'
+import { podResources } from '../../model/pod.ts'
 import type { About, Call } from './context.ts'
 import { requiredId } from './decode/fields.ts'
 import { containerStatus } from './encode/container.ts'
@@ -23,9 +24,13 @@ export async function status(
 ): Promise<v1.StatusResponse.$Properties> {
   const { engine, scope, about } = call
   const health = await engine.health(scope)
+  const canMap = engine.facts.noUserNamespaces === undefined
   const handlers = Object.values(engine.facts.handlers).map((h) => ({
     name: h.name,
-    features: { recursiveReadOnlyMounts: h.recursiveReadOnlyMounts, userNamespaces: false },
+    features: {
+      recursiveReadOnlyMounts: h.recursiveReadOnlyMounts,
+      userNamespaces: canMap && h.userNamespaces,
+    },
   }))
   const standard = handlers.find((h) => h.name === engine.defaultHandler)
   return {
@@ -41,7 +46,11 @@ export async function status(
       ],
     },
     runtimeHandlers: [...handlers, ...(standard ? [{ ...standard, name: '' }] : [])],
-    features: { supplementalGroupsPolicy: true, userNamespacesHostNetwork: false, mountOptions: false },
+    features: {
+      supplementalGroupsPolicy: true,
+      userNamespacesHostNetwork: handlers.some((h) => h.features.userNamespaces),
+      mountOptions: true,
+    },
     info: verbose
       ? {
           config: JSON.stringify(about.config),
@@ -60,6 +69,7 @@ function hostInfo({ facts, defaultHandler }: Engine, network: string | undefined
     cgroupDriver: facts.cgroupDriver,
     network: network ?? '',
     defaultHandler,
+    userNamespaces: facts.noUserNamespaces ?? 'yes',
     handlers: Object.fromEntries(Object.values(facts.handlers).map((h) => [h.name, h.version])),
   }
 }
@@ -69,7 +79,7 @@ export function runtimeConfig(engine: Engine): v1.RuntimeConfigResponse.$Propert
 }
 
 /** JSON for `crictl inspect*`: bigints as numbers where they are exact, else as text. */
-function info(value: object): string {
+export function info(value: object): string {
   return JSON.stringify(value, (_key, v: unknown) => {
     if (typeof v !== 'bigint') return v
     return v <= BigInt(Number.MAX_SAFE_INTEGER) && v >= -BigInt(Number.MAX_SAFE_INTEGER)
@@ -94,6 +104,7 @@ export function podSandboxStatus(
             runtimeHandler: record.handler,
             cgroup: record.cgroup,
             state,
+            ...podResources(pod),
             config: record.config,
           }),
         }
@@ -123,25 +134,24 @@ export function containerStatusReply(
   }
 }
 
-export function imageStatus(
+export async function imageStatus(
   engine: Engine,
   request: v1.ImageStatusRequest.$Properties,
-): v1.ImageStatusResponse.$Properties {
+): Promise<v1.ImageStatusResponse.$Properties> {
   const found = engine.images.find(imageName(request.image, 'image.image'))
   if (!found) return {}
-  return { image: image(found), info: request.verbose ? { info: imageInfo(found) } : {} }
+  if (!request.verbose) return { image: image(found), info: {} }
+  const raw = await engine.images.blobsOf(found.id)
+  return { image: image(found), info: { info: imageInfo(found, raw?.config) } }
 }
 
 export function imageFsInfo(engine: Engine): v1.ImageFsInfoResponse.$Properties {
   const use = engine.images.fsInfo()
-  return {
-    imageFilesystems: [
-      {
-        timestamp: use.atNs,
-        fsId: { mountpoint: use.mountpoint },
-        usedBytes: { value: use.bytes },
-        inodesUsed: { value: use.inodes },
-      },
-    ],
-  }
+  const part = ({ mountpoint, bytes, inodes }: typeof use.writable) => ({
+    timestamp: use.atNs,
+    fsId: { mountpoint },
+    usedBytes: { value: bytes },
+    inodesUsed: { value: inodes },
+  })
+  return { imageFilesystems: [part(use)], containerFilesystems: [part(use.writable)] }
 }

@@ -23,6 +23,8 @@ const CODES = {
 
 /** Words by which the kubelet recognises a reason (k8s.io/cri-api/pkg/errors): they begin the message. */
 const KUBELET_WORDS = new Set(['RegistryUnavailable', 'SignatureValidationFailed', 'ImageVolumeMountFailed'])
+/** The kubelet looks at the beginning of a failed pull's message, which it puts the code in front of unless that is UNKNOWN. */
+const OF_PULLS = new Set(['RegistryUnavailable', 'SignatureValidationFailed'])
 /** gRPC sends messages in a header: a longer one makes clients drop the connection. */
 const MESSAGE_BYTES = 4096
 
@@ -33,7 +35,8 @@ export interface GrpcError {
 
 export function toGrpc(error: unknown): GrpcError {
   if (!isFault(error)) return { code: status.INTERNAL, details: 'internal error: see the log of gantryd' }
-  return { code: CODES[error.kind], details: message(error) }
+  const code = error.reason && OF_PULLS.has(error.reason) ? status.UNKNOWN : CODES[error.kind]
+  return { code, details: message(error) }
 }
 
 function message(fault: Fault): string {

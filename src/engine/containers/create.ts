@@ -20,14 +20,18 @@ import {
 import { absPath, clip, containerId } from '../../model/ids.ts'
 import { containerKey, containerPaths, podPaths } from '../../model/names.ts'
 import { cgroupOf, planSpec } from '../../model/plan/container.ts'
+import { withSources } from '../../model/plan/spec/mounts.ts'
 import type { OciSpec } from '../../model/plan/spec/oci.ts'
-import { expectReady, type Pod, podLabel } from '../../model/pod.ts'
+import { isUnconfined } from '../../model/plan/spec/selinux.ts'
+import { expectReady, type Pod, type PodRecord, podLabel } from '../../model/pod.ts'
 import { signalNumber } from '../../model/signals.ts'
 import type { Context } from '../context.ts'
 import { leftoverFault, releaseAll } from '../pods/release.ts'
 import { watchExit } from './exit.ts'
 import { lookAtHost } from './look.ts'
+import { layersFor, type MappedMount, mountMapped, releaseMapped, splitMapped } from './mapped.ts'
 import * as release from './release.ts'
+import { type FoundVolume, findVolumes, mountVolumes, releaseVolumes } from './volumes.ts'
 
 const WORK = 'create-container'
 
@@ -51,9 +55,18 @@ export async function createContainer(ctx: Context, scope: Scope, command: Creat
       const same = await settlePresent(ctx, present, hash)
       if (same) return same
     }
+    using holds = new DisposableStack()
     const image = ctx.images.resolve(command.config.image)
-    using ___ = image.hold(`the creation of container ${clip(command.config.metadata.name)}`)
-    return await make(ctx, work, { pod: now, config: command.config, hash, image })
+    if (image.isArtifact) {
+      throw new Fault(
+        'invalid',
+        `image "${clip(command.config.image)}" is an artifact, which has no root file system: it can be mounted as an image volume, not run`,
+      )
+    }
+    holds.use(image.hold())
+    await image.whole()
+    const volumes = await findVolumes(ctx, command.config, holds)
+    return await make(ctx, work, { pod: now, config: command.config, hash, image, volumes })
   })
 }
 
@@ -79,6 +92,7 @@ async function settlePresent(ctx: Context, present: Container, hash: string): Pr
 
 interface Wanted {
   readonly image: ReturnType<Context['images']['resolve']>
+  readonly volumes: readonly FoundVolume[]
   readonly pod: Pod
   readonly config: ContainerConfig
   readonly hash: string
@@ -95,11 +109,13 @@ async function plan(ctx: Context, scope: Scope, wanted: Wanted) {
       'unsupported',
       `runtime handler ${pod.record.handler} of pod ${podLabel(pod.record)} is not there any more`,
     )
-  const { image } = wanted
-  const seen = await lookAtHost(ctx, scope, { pod, config, image })
+  const { image, volumes } = wanted
+  const seen = await lookAtHost(ctx, scope, { pod, config, image, volumes })
   const paths = containerPaths(options.roots, id)
+  const { mounts, mapped } = splitMapped(pod.record, paths, seen.mounts)
   const inputs = {
     ...seen,
+    mounts,
     id,
     pod: pod.record,
     podPaths: podPaths(options.roots, pod.record.id),
@@ -117,6 +133,7 @@ async function plan(ctx: Context, scope: Scope, wanted: Wanted) {
     config,
     imageId: image.id,
     imageRef: image.ref,
+    ...(volumes.length > 0 ? { volumes: volumes.map(({ mount, imageId }) => ({ mount, imageId })) } : {}),
     logPath: logPath(pod, config),
     cgroup: cgroupOf(inputs).path,
     user: seen.user,
@@ -125,7 +142,8 @@ async function plan(ctx: Context, scope: Scope, wanted: Wanted) {
     requestHash: wanted.hash,
     bootId: host.facts.bootId,
   }
-  return { record, spec: planSpec(inputs), lowerDirs: image.lowerDirs }
+  const lowerDirs = layersFor(ctx, pod.record, image.lowerDirs)
+  return { record, pod: pod.record, spec: planSpec(inputs), lowerDirs, volumes, mapped }
 }
 
 function logPath(pod: Pod, config: ContainerConfig): ContainerRecord['logPath'] {
@@ -135,14 +153,15 @@ function logPath(pod: Pod, config: ContainerConfig): ContainerRecord['logPath'] 
 }
 
 async function make(ctx: Context, scope: Scope, wanted: Wanted): Promise<string> {
-  const { record, spec, lowerDirs } = await plan(ctx, scope, wanted)
+  const planned = await plan(ctx, scope, wanted)
+  const { record } = planned
   const creating: Container = { record, state: { phase: 'creating' }, resources: record.config.resources }
   const undo = new Undo(scope.log)
   try {
     await using _ = undo
     ctx.catalog.containers.put(record.id, creating)
     await act(scope, { work: WORK, name: 'record' }, () => ctx.store.beginContainer(creating))
-    const made = await acts(ctx, scope, { record, spec, lowerDirs, undo })
+    const made = await acts(ctx, scope, { ...planned, undo })
     const state = 'startError' in made ? created(undefined, made.startError) : created(made.link.process)
     const container: Container = { ...creating, state }
     await act(scope, { work: WORK, name: 'created' }, () => ctx.store.putContainer(container))
@@ -187,9 +206,47 @@ async function forget(ctx: Context, c: Container, undo: Undo): Promise<void> {
 
 interface Making {
   readonly record: ContainerRecord
+  readonly pod: PodRecord
+  readonly mapped: readonly MappedMount[]
   readonly spec: OciSpec
   readonly lowerDirs: readonly string[]
+  readonly volumes: readonly FoundVolume[]
   readonly undo: Undo
+}
+
+/** Mounts the image volumes, if there are any. The mounts of the spec, with where the volumes' files really are. */
+async function volumeMounts(ctx: Context, scope: Scope, m: Making): Promise<OciSpec['mounts']> {
+  if (m.volumes.length === 0) return m.spec.mounts
+  m.undo.arm('image volumes', releaseVolumes(ctx, m.record))
+  const of = { config: m.record.config, volumes: m.volumes }
+  const sources = await act(scope, { work: WORK, name: 'image-volumes' }, () => mountVolumes(ctx, scope, of))
+  return withSources(m.spec.mounts, sources)
+}
+
+/** In a pod with a user namespace: the volumes that show other owners. */
+async function mappedMounts(ctx: Context, scope: Scope, m: Making): Promise<void> {
+  if (m.mapped.length === 0) return
+  m.undo.arm('mapped mounts', releaseMapped(ctx, m.record))
+  const of = { pod: m.pod, id: m.record.id, mapped: m.mapped, volumes: m.volumes }
+  await act(scope, { work: WORK, name: 'mapped-mounts' }, () => mountMapped(ctx, scope, of))
+}
+
+/** SELinux: gives the pod's files, and the mounts that ask for it, the label that the container may use. */
+async function relabelMounts(ctx: Context, scope: Scope, { spec, record }: Making): Promise<void> {
+  const { mountLabel: label } = spec.linux
+  if (label === undefined || isUnconfined(spec.process.selinuxLabel)) return
+  // An image volume is read-only for everybody, and other pods have it too: it keeps its label.
+  const relabelled = record.config.mounts.filter((m) => m.selinuxRelabel && !m.image)
+  const asked = new Set(relabelled.map((m) => m.containerPath))
+  const own = podPaths(ctx.options.roots, record.pod)
+  const ours: ReadonlySet<string> = new Set([own.shm, own.resolvConf, own.hostname, own.hosts])
+  const paths = spec.mounts.flatMap((m) => {
+    const wanted = m.type === 'bind' && (asked.has(m.destination) || ours.has(m.source ?? ''))
+    return wanted && m.source !== undefined ? [m.source] : []
+  })
+  await act(scope, { work: WORK, name: 'relabel' }, async () => {
+    for (const path of paths) await ctx.host.security.relabel(scope, { path, label })
+  })
 }
 
 async function acts(
@@ -202,17 +259,26 @@ async function acts(
   const paths = containerPaths(options.roots, record.id)
 
   undo.arm('run folder', release.releaseRunFolder(ctx, record))
-  await act(scope, { work: WORK, name: 'folders' }, () =>
-    host.files
-      .ensureFolders([paths.work, paths.run, paths.bundle])
-      .then(() => host.files.ensureFolders([paths.upper, paths.rootfs], 0o755)),
-  )
+  const { user } = m.pod.config.namespaces
+  const root = user && { uid: user.uids.hostId, gid: user.gids.hostId }
+  await act(scope, { work: WORK, name: 'folders' }, async () => {
+    await host.files.ensureFolders([paths.work, paths.run, paths.bundle])
+    await host.files.ensureFolders([paths.upper, paths.rootfs], 0o755)
+    if (!root) return
+    await host.files.own([paths.upper], root)
+    // The runtime opens the rootfs as the root of the user namespace.
+    await host.files.own([paths.run, paths.bundle], { uid: 0, gid: root.gid, mode: 0o710 })
+  })
 
   undo.arm('rootfs', release.releaseRootfs(ctx, record))
   await act(scope, { work: WORK, name: 'rootfs' }, () => host.rootfs.mount(scope, paths, m.lowerDirs))
 
+  const mounts = await volumeMounts(ctx, scope, m)
+  await mappedMounts(ctx, scope, m)
+  await relabelMounts(ctx, scope, m)
+
   await act(scope, { work: WORK, name: 'bundle' }, async () => {
-    await host.files.write(`${paths.bundle}/config.json`, JSON.stringify(m.spec))
+    await host.files.write(`${paths.bundle}/config.json`, JSON.stringify({ ...m.spec, mounts }))
     if (record.logPath) await host.files.prepareLog(record.logPath)
   })
 
@@ -227,6 +293,7 @@ async function acts(
         tty: record.config.tty,
         stdin: record.config.stdin,
         stdinOnce: record.config.stdinOnce,
+        ...(root ? { stdioOwner: root } : {}),
         oomFiles: host.cgroups.oomFiles(record.cgroup),
       }),
     )

@@ -5,10 +5,12 @@
  */
 import { Fault } from '../../base/fault.ts'
 import type { Scope } from '../../base/scope.ts'
-import type { ExecResult } from '../../host/index.ts'
+import type { ExecRequest, ExecResult } from '../../host/index.ts'
 import { containerLabel, expectPhase } from '../../model/container.ts'
 import { containerPaths } from '../../model/names.ts'
+import { clampOomScoreAdj } from '../../model/plan/container.ts'
 import type { Context } from '../context.ts'
+import { isConfigured } from './release.ts'
 
 export interface ExecSync {
   readonly id: string
@@ -22,10 +24,10 @@ export async function execSync(ctx: Context, scope: Scope, command: ExecSync): P
   const c = ctx.catalog.container(command.id)
   expectPhase(c, 'running')
   const paths = containerPaths(ctx.options.roots, c.record.id)
-  const process = await execProcess(ctx, c.record.id, command.args)
+  const process = await execProcess(ctx, c.record.id, { args: command.args, tty: false })
   const result = await ctx.host.monitors.exec(scope, paths, {
     process,
-    failure: ctx.host.runtime(c.record.handler).failure,
+    failure: failureOf(ctx, c.record.handler),
     timeoutMs: command.timeoutMs,
     maxOutputBytes: ctx.options.execOutputBytes,
   })
@@ -38,8 +40,18 @@ export async function execSync(ctx: Context, scope: Scope, command: ExecSync): P
   return result
 }
 
-/** The container's own process document with these arguments, without a terminal. */
-export async function execProcess(ctx: Context, id: string, args: readonly string[]): Promise<object> {
+/** Execs go on when their handler is configured no more: the monitor knows its runtime. */
+function failureOf(ctx: Context, handler: string): ExecRequest['failure'] {
+  if (isConfigured(ctx, handler)) return ctx.host.runtime(handler).failure
+  return (doing, log) => new Fault('internal', `${doing}: ${log}`)
+}
+
+/** The container's own process document with these arguments, with a terminal or without. */
+export async function execProcess(
+  ctx: Context,
+  id: string,
+  { args, tty }: { readonly args: readonly string[]; readonly tty: boolean },
+): Promise<object> {
   const c = ctx.catalog.container(id)
   const path = `${containerPaths(ctx.options.roots, c.record.id).bundle}/config.json`
   const text = await ctx.host.files.read(path)
@@ -50,5 +62,19 @@ export async function execProcess(ctx: Context, id: string, args: readonly strin
   if (typeof own !== 'object' || own === null) {
     throw new Fault('corrupt', `the bundle of container ${containerLabel(c.record)} has no process`)
   }
-  return { ...own, args, terminal: false }
+  const oomScoreAdj = clampOomScoreAdj(c.resources.oomScoreAdj, ctx.host.facts)
+  return {
+    ...own,
+    args,
+    oomScoreAdj,
+    terminal: tty,
+    ...(tty ? { env: withTerm(Reflect.get(own, 'env')) } : {}),
+  }
+}
+
+/** Programs on a terminal want to know what kind it is. */
+function withTerm(env: unknown): readonly unknown[] {
+  const entries: readonly unknown[] = Array.isArray(env) ? env : []
+  const has = entries.some((entry) => typeof entry === 'string' && entry.startsWith('TERM='))
+  return has ? entries : [...entries, 'TERM=xterm']
 }

@@ -35,9 +35,15 @@ export function watchExit(ctx: Context, record: ContainerRecord, link: MonitorLi
 
 /**
  * Records the exit of a container whose monitor has gone. Idempotent. A monitor that vanished without a word
- * leaves a process that nobody watches: it is killed and the exit is unknown (255).
+ * leaves a process that nobody watches: it is killed and the exit is unknown (255). `mayHaveRun`: an earlier daemon
+ * may have opened the gate of a container that is written down as created; what ran has a time of its start, and
+ * the nearest that is known is that of its creation.
  */
-export async function settleExit(ctx: Context, record: ContainerRecord): Promise<void> {
+export async function settleExit(
+  ctx: Context,
+  record: ContainerRecord,
+  { mayHaveRun = false } = {},
+): Promise<void> {
   // However long others hold the lock (an update, a slow start): an exit that is given up is never recorded.
   using _ = await ctx.locks.exclusive(ctx.daemon, record.id)
   using scope = cleanupScope(ctx.daemon.log, RELEASE_MS)
@@ -45,7 +51,10 @@ export async function settleExit(ctx: Context, record: ContainerRecord): Promise
   if (!now || (now.state.phase !== 'running' && now.state.phase !== 'created')) return
   if (now.state.phase === 'created' && now.state.startError !== undefined) return
   const exit = await findExit(ctx, now)
-  const next: Container = { ...now, state: exited(now.state, exit) }
+  const state = exited(now.state, exit)
+  const begun =
+    mayHaveRun && state.phase === 'exited' ? { startedAt: state.startedAt ?? record.createdAt } : {}
+  const next: Container = { ...now, state: { ...state, ...begun } }
   // The exit file is durable already, so memory may be first: a waiting Stop need not wait for the releases.
   ctx.catalog.containers.put(record.id, next)
   ctx.daemon.log.info('container-exited', { container: record.id, code: exit.code, reason: exit.reason })

@@ -14,6 +14,7 @@ import type { OciSeccomp } from '../../model/plan/spec/oci.ts'
 import { expectReady, type Pod } from '../../model/pod.ts'
 import type { ProcessUser } from '../../model/security.ts'
 import type { Context, ImageSource } from '../context.ts'
+import { type FoundVolume, plannedSource } from './volumes.ts'
 
 export interface Seen {
   readonly user: ProcessUser
@@ -21,6 +22,8 @@ export interface Seen {
   readonly devices: ReadonlyMap<string, readonly HostDevice[]>
   readonly hostDevices: readonly HostDevice[]
   readonly localSeccomp: OciSeccomp | undefined
+  readonly smallPrograms: boolean
+  readonly apparmorProfile: string | undefined
   readonly pidOf: number | undefined
 }
 
@@ -28,63 +31,43 @@ export interface LookAt {
   readonly pod: Pod
   readonly config: ContainerConfig
   readonly image: ReturnType<ImageSource['resolve']>
+  readonly volumes: readonly FoundVolume[]
 }
 
+/** Architectures of images whose programs are all 32-bit ones. */
+const SMALL: ReadonlySet<string> = new Set(['386', 'arm'])
+
 /** Throws `invalid`, `not-found` or `wrong-state`, naming the field. */
-export async function lookAtHost(ctx: Context, _scope: Scope, at: LookAt): Promise<Seen> {
+export async function lookAtHost(ctx: Context, scope: Scope, at: LookAt): Promise<Seen> {
   const { host } = ctx
   const { config, image } = at
-  await checkApparmor(ctx, config)
+  const s = config.security
   const mounts: ResolvedMount[] = []
-  for (const request of config.mounts)
-    mounts.push({ request, source: await host.files.mountSource(request.hostPath, request.propagation) })
+  for (const [i, request] of config.mounts.entries()) {
+    const volume = at.volumes.find((v) => v.mount === i)
+    const source = volume
+      ? plannedSource(ctx, volume.imageId, request)
+      : await host.files.mountSource(request.hostPath, request.propagation)
+    mounts.push({ request, source })
+  }
   const devices = new Map<string, readonly HostDevice[]>()
   for (const d of config.devices) devices.set(d.hostPath, await host.files.devices(d.hostPath))
   return {
-    user: host.user(image.lowerDirs, config.security.user, image.user),
+    user: await host.user(image.lowerDirs, { requested: s.user, imageUser: image.user }),
     mounts,
     devices,
-    hostDevices: config.security.privileged ? await host.files.devices('/dev') : [],
-    localSeccomp: await readSeccomp(ctx, config),
+    hostDevices: s.privileged ? await host.files.devices('/dev') : [],
+    localSeccomp:
+      s.seccomp.type === 'localhost' && !s.privileged
+        ? await host.security.seccompFile(s.seccomp.ref)
+        : undefined,
+    smallPrograms:
+      s.seccomp.type === 'runtime-default' &&
+      !s.privileged &&
+      (SMALL.has(image.architecture) || (await host.smallPrograms(image.lowerDirs))),
+    apparmorProfile: s.privileged ? undefined : await host.security.apparmor(scope, s.apparmor),
     pidOf: joinedPid(ctx, at),
   }
-}
-
-const APPARMOR_PROFILES = '/sys/kernel/security/apparmor/profiles'
-
-/** A runtime's words for a profile that is not loaded name neither it nor AppArmor. */
-async function checkApparmor(ctx: Context, config: ContainerConfig): Promise<void> {
-  const profile = config.security.apparmor
-  if (profile.type !== 'localhost' || config.security.privileged || !ctx.host.facts.apparmor) return
-  // `name (mode)` a line; where securityfs is not mounted or not for us, the runtime finds out.
-  const loaded = await ctx.host.files.read(APPARMOR_PROFILES).catch(() => undefined)
-  if (!loaded || loaded.split('\n').some((line) => line.replace(/ \([a-z]+\)$/, '') === profile.ref)) return
-  throw new Fault(
-    'invalid',
-    `linux.security_context.apparmor: profile ${clip(profile.ref)} is not loaded on this node`,
-  )
-}
-
-async function readSeccomp(ctx: Context, config: ContainerConfig): Promise<OciSeccomp | undefined> {
-  const profile = config.security.seccomp
-  if (profile.type !== 'localhost' || config.security.privileged) return undefined
-  const text = await ctx.host.files.read(profile.ref)
-  if (text === undefined)
-    throw new Fault('invalid', `seccomp profile ${clip(profile.ref)} does not exist on this node`)
-  try {
-    const json: unknown = JSON.parse(text)
-    if (isSeccomp(json)) return json
-  } catch {
-    // Falls through to the one message.
-  }
-  throw new Fault(
-    'invalid',
-    `seccomp profile ${clip(profile.ref)} is not a JSON profile with a defaultAction`,
-  )
-}
-
-function isSeccomp(json: unknown): json is OciSeccomp {
-  return typeof json === 'object' && json !== null && typeof Reflect.get(json, 'defaultAction') === 'string'
 }
 
 function joinedPid(ctx: Context, { pod, config }: LookAt): number | undefined {

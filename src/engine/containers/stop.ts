@@ -10,7 +10,9 @@ import { childScope, type Scope } from '../../base/scope.ts'
 import { type Container, containerLabel } from '../../model/container.ts'
 import type { ContainerId } from '../../model/ids.ts'
 import type { Context } from '../context.ts'
+import { sharesPids } from './release.ts'
 
+const WORK = 'stop-container'
 const SIGKILL = 9
 /** From KILL to giving up: a process in an uninterruptible sleep is reported, not waited for. */
 const KILL_MS = 30_000
@@ -22,29 +24,36 @@ export interface StopContainer {
 
 const ended = (c: Container | undefined) => !c || (c.state.phase !== 'running' && c.state.phase !== 'created')
 
-/** Success also for the unknown and the ended. @abort stops waiting; the signal stays sent */
+/** Success also for the unknown and the ended. @abort stops waiting; the signal stays sent, KILL does not follow */
 export async function stopContainer(ctx: Context, scope: Scope, command: StopContainer): Promise<void> {
   const c = ctx.catalog.containers.find(command.id)
   if (!c || ended(c)) return
   const { id } = c.record
   if (c.state.phase === 'created' && c.state.startError !== undefined) return
   if (command.graceMs > 0 && c.state.phase === 'running') {
-    await act(scope, { work: 'stop-container', name: 'signal' }, async () =>
-      signal(ctx, c, c.record.stopSignal),
-    )
-    if (await waitEnded(ctx, scope, { id, ms: command.graceMs })) return
+    await act(scope, { work: WORK, name: 'signal' }, async () => signal(ctx, c, c.record.stopSignal))
+    if (await waitEnded(ctx, scope, { id, ms: command.graceMs })) return await killRest(ctx, scope, c)
   }
-  await act(scope, { work: 'stop-container', name: 'kill' }, async () => signal(ctx, c, SIGKILL))
-  if (await waitEnded(ctx, scope, { id, ms: KILL_MS })) return
+  await act(scope, { work: WORK, name: 'kill' }, async () => signal(ctx, c, SIGKILL))
+  if (await waitEnded(ctx, scope, { id, ms: KILL_MS })) return await killRest(ctx, scope, c)
+  const stuck = await ctx.host.cgroups.processes(c.record.cgroup).catch(() => [])
   throw new Fault(
     'timeout',
-    `container ${containerLabel(c.record)} did not end ${KILL_MS / 1000} s after SIGKILL: its process is stuck in the kernel (see /proc/PID/wchan, dmesg)`,
+    `container ${containerLabel(c.record)} did not end ${KILL_MS / 1000} s after SIGKILL: stuck in the kernel: ${stuck.join(', ') || 'its process'} (see /proc/PID/stack, dmesg; a file system that does not answer is the usual cause)`,
   )
+}
+
+/** The first process of a PID namespace takes the others along; in one that is shared they are on their own. */
+async function killRest(ctx: Context, scope: Scope, { record }: Container): Promise<void> {
+  if (!sharesPids(record)) return
+  await act(scope, { work: WORK, name: 'kill-rest' }, () => ctx.host.cgroups.kill(scope, record.cgroup))
 }
 
 function signal(ctx: Context, c: Container, number: number): void {
   const state = ctx.catalog.containers.byId.get(c.record.id)?.state
   if (state?.phase !== 'running' && state?.phase !== 'created') return
+  // Somebody may have frozen it, by the runtime's pause or by hand.
+  ctx.host.cgroups.thaw(c.record.cgroup)
   if (state.process) ctx.host.processes.signal(state.process, number)
 }
 

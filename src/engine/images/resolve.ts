@@ -9,7 +9,9 @@ import { imageRef } from '../../model/image.ts'
 import type { ImageSource } from '../context.ts'
 import type { Images } from './images.ts'
 
-export function imageSource(images: Pick<Images, 'find' | 'lowerDirs' | 'hold'>): ImageSource {
+export function imageSource(
+  images: Pick<Images, 'find' | 'lowerDirs' | 'hold' | 'expectWhole'>,
+): ImageSource {
   return {
     resolve(reference) {
       const record = images.find(reference)
@@ -18,6 +20,8 @@ export function imageSource(images: Pick<Images, 'find' | 'lowerDirs' | 'hold'>)
       return {
         id: record.id,
         ref: imageRef(record),
+        isArtifact: record.artifactType !== undefined,
+        architecture: record.architecture,
         user: config.user,
         stopSignal: config.stopSignal,
         process: {
@@ -27,7 +31,8 @@ export function imageSource(images: Pick<Images, 'find' | 'lowerDirs' | 'hold'>)
           workingDir: config.workingDir,
         },
         lowerDirs: images.lowerDirs(record),
-        hold: (who) => images.hold(record.id, who),
+        hold: () => images.hold(record.id),
+        whole: () => images.expectWhole(record),
       }
     },
   }

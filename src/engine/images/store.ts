@@ -7,23 +7,32 @@
 import { Fault } from '../../base/fault.ts'
 import { KeyedLock } from '../../base/keyed-lock.ts'
 import type { Scope } from '../../base/scope.ts'
-import type { ImageRecords, RecordProblem } from '../../host/images/records.ts'
-import { type ImageRecord, removeTag } from '../../model/image.ts'
+import type { ImageRecords, KeptBlobs, RecordProblem } from '../../host/images/records.ts'
+import { type ImageBlobs, type ImageRecord, removeTag } from '../../model/image.ts'
 import type { Digest, ImageId } from '../../model/reference.ts'
+import type { ShortNames } from '../../model/short-names.ts'
 import { type ImageCatalog, imageCatalog } from './catalog.ts'
 
 export interface Change {
   readonly put?: readonly ImageRecord[]
   readonly drop?: readonly ImageId[]
+  /** Of the first of `put`. */
+  readonly blobs?: ImageBlobs
+}
+
+export interface StoreDeps {
+  readonly records: ImageRecords
+  readonly isPinned: (name: string) => boolean
+  readonly nowNs: () => bigint
 }
 
 export class ImageStore {
-  readonly #records: ImageRecords
+  readonly #deps: StoreDeps
   readonly #lock = new KeyedLock()
   #catalog: ImageCatalog = imageCatalog([])
 
-  constructor(records: ImageRecords) {
-    this.#records = records
+  constructor(deps: StoreDeps) {
+    this.#deps = deps
   }
 
   /** The images as they are now. */
@@ -31,33 +40,43 @@ export class ImageStore {
     return this.#catalog
   }
 
+  /** From now on names without a registry mean this. */
+  setShortNames(shortNames: ShortNames): void {
+    this.#catalog = Object.freeze({ ...this.#catalog, shortNames })
+  }
+
+  /** The bytes of configuration and manifest; undefined if they were not kept or are damaged. @abort finishes */
+  blobs(record: ImageRecord): Promise<KeptBlobs | undefined> {
+    return record.local ? Promise.resolve(undefined) : this.#deps.records.blobs(record)
+  }
+
   /**
-   * Reads all records. An image whose layers are not all in `layers` is set aside: the next pull of it fetches
-   * what is missing. Returns what a person should know. @abort finishes
+   * Reads all records. An image whose layers are not all in `layers` is hidden: the next pull of it fetches what
+   * is missing. Returns which records could not be read. @abort finishes
    */
-  async load(layers: ReadonlySet<Digest>): Promise<RecordProblem[]> {
-    const { records, problems } = await this.#records.readAll()
-    const told: RecordProblem[] = [...problems]
-    const whole: ImageRecord[] = []
-    for (const record of records) {
-      const missing = record.layers.find((layer) => !layers.has(layer.chainId))
-      if (!missing) {
-        whole.push(record)
-        continue
-      }
-      told.push({ file: record.id, why: `layer ${missing.chainId} is missing: pull the image again` })
-      await this.#records.setAside(record.id)
-    }
+  async load(layers: ReadonlySet<Digest>): Promise<readonly RecordProblem[]> {
+    const { records, problems } = await this.#deps.records.readAll()
     const owners = new Map<string, ImageRecord>()
-    for (const record of whole.sort((a, b) => (a.pulledAtNs < b.pulledAtNs ? -1 : 1))) {
-      for (const tag of record.repoTags) owners.set(tag, record)
+    for (const record of [...records].sort((a, b) => (a.pulledAtNs < b.pulledAtNs ? -1 : 1))) {
+      if (!record.hidden) for (const tag of record.repoTags) owners.set(tag, record)
     }
-    const mended = whole.map((record) =>
-      record.repoTags.reduce((r, tag) => (owners.get(tag) === record ? r : removeTag(r, tag)), record),
-    )
-    for (const [i, record] of mended.entries()) if (record !== whole[i]) await this.#records.write(record)
-    this.#catalog = imageCatalog(mended)
-    return told
+    const mended: ImageRecord[] = []
+    for (const record of records) {
+      let next = record.repoTags.reduce(
+        (r, tag) => ((owners.get(tag) ?? record) === record ? r : removeTag(r, tag)),
+        record,
+      )
+      const missing = next.layers.find((layer) => !layers.has(layer.chainId))
+      if (!missing && next.hidden?.why === 'broken') {
+        const { hidden: _, ...whole } = next
+        next = whole
+      }
+      if (missing && !next.hidden) next = { ...next, hidden: { why: 'broken', atNs: this.#deps.nowNs() } }
+      if (next !== record) await this.#deps.records.write(next)
+      mended.push(this.#pin(next))
+    }
+    this.#catalog = imageCatalog(mended, this.#catalog.shortNames)
+    return problems
   }
 
   /**
@@ -72,7 +91,13 @@ export class ImageStore {
     using _ = await this.#lock.exclusive(scope, 'images')
     const before = this.#catalog
     const change = decide(before)
-    await this.#write(change)
+    try {
+      await this.#write(change)
+    } catch (e) {
+      // It may have come to the disk all the same, or in part.
+      await this.#write(inverse(before, change)).catch(() => {})
+      throw e
+    }
     if (scope.signal.aborted) {
       await this.#write(inverse(before, change))
       throw scope.signal.reason instanceof Fault
@@ -80,16 +105,24 @@ export class ImageStore {
         : new Fault('cancelled', 'the caller went away')
     }
     const next = new Map(before.byId)
-    for (const record of change.put ?? []) next.set(record.id, record)
+    for (const record of change.put ?? []) next.set(record.id, this.#pin(record))
     for (const id of change.drop ?? []) next.delete(id)
-    this.#catalog = imageCatalog(next.values())
+    this.#catalog = imageCatalog(next.values(), this.#catalog.shortNames)
     return change.value
+  }
+
+  /** Whether an image is pinned follows from the configuration of today, not from that of its pull. */
+  #pin(record: ImageRecord): ImageRecord {
+    const pinned = [...record.repoTags, ...record.repoDigests].some(this.#deps.isPinned)
+    return pinned === record.pinned ? record : { ...record, pinned }
   }
 
   /** Puts come in the order given: the new owner of a tag before the one that loses it. */
   async #write(change: Change): Promise<void> {
-    for (const record of change.put ?? []) if (!record.local) await this.#records.write(record)
-    for (const id of change.drop ?? []) if (!this.#catalog.byId.get(id)?.local) await this.#records.remove(id)
+    const { records } = this.#deps
+    for (const [i, record] of (change.put ?? []).entries())
+      if (!record.local) await records.write(record, i === 0 ? change.blobs : undefined)
+    for (const id of change.drop ?? []) if (!this.#catalog.byId.get(id)?.local) await records.remove(id)
   }
 }
 

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * How much the images take, from the sizes that were recorded when they were unpacked: no tree is walked.
- * A layer that several images share counts once. Pure; one result is kept for one catalog.
+ * How much the images take, from the sizes that were recorded when they were unpacked: no tree is walked for
+ * the answer. A layer that several images share counts once. What containers have written has to be measured:
+ * that is done in the background, and the answer is the last measurement.
  */
+import { asFault } from '../../base/fault.ts'
+import type { Log } from '../../base/log.ts'
+import type { Digest } from '../../model/reference.ts'
 import type { ImageCatalog } from './catalog.ts'
 
 export interface ImageUsage {
@@ -10,23 +14,71 @@ export interface ImageUsage {
   readonly inodes: bigint
 }
 
-const known = new WeakMap<ImageCatalog, ImageUsage>()
+/** A part of what is on disk, and the folder that names the disk. */
+export interface FsPart extends ImageUsage {
+  readonly mountpoint: string
+}
 
-export function imageUsage(catalog: ImageCatalog): ImageUsage {
+export const NO_USAGE: ImageUsage = Object.freeze({ bytes: 0n, inodes: 0n })
+
+export const addUsage = (a: ImageUsage, b: ImageUsage): ImageUsage => ({
+  bytes: a.bytes + b.bytes,
+  inodes: a.inodes + b.inodes,
+})
+
+interface Known {
+  readonly usage: ImageUsage
+  readonly layers: ReadonlySet<Digest>
+}
+
+const known = new WeakMap<ImageCatalog, Known>()
+
+/** One result is kept for one catalog. */
+export function imageUsage(catalog: ImageCatalog): Known {
   const before = known.get(catalog)
   if (before) return before
-  const seen = new Set<string>()
-  let bytes = 0n
-  let inodes = 0n
-  for (const image of catalog.all) {
+  const layers = new Set<Digest>()
+  let usage = NO_USAGE
+  for (const image of catalog.byId.values()) {
+    // Of a damaged one nobody knows what is there: the collector looks.
+    if (image.hidden?.why === 'broken') continue
     for (const layer of image.layers) {
-      if (seen.has(layer.chainId)) continue
-      seen.add(layer.chainId)
-      bytes += layer.bytes
-      inodes += layer.inodes
+      if (layers.has(layer.chainId)) continue
+      layers.add(layer.chainId)
+      usage = addUsage(usage, layer)
     }
   }
-  const usage = Object.freeze({ bytes, inodes })
-  known.set(catalog, usage)
-  return usage
+  const result = Object.freeze({ usage: Object.freeze(usage), layers })
+  known.set(catalog, result)
+  return result
+}
+
+/** How old a measurement of the writable layers may be before the next question starts another, milliseconds. */
+const MEASURE_EVERY_MS = 60_000
+
+/** The last measurement, before the first `none`; asking never waits and never throws. */
+export function keptMeasurement(
+  measure: () => Promise<FsPart>,
+  deps: { readonly none: FsPart; readonly log: Log; readonly nowMs: () => number },
+): () => FsPart {
+  let last = deps.none
+  let atMs: number | undefined
+  let running = false
+  return () => {
+    if (!running && (atMs === undefined || deps.nowMs() - atMs >= MEASURE_EVERY_MS)) {
+      running = true
+      measure()
+        .then(
+          (usage) => {
+            last = usage
+          },
+          (e: unknown) => deps.log.warn('writable-layers-not-measured', { error: asFault(e).message }),
+        )
+        .finally(() => {
+          running = false
+          atMs = deps.nowMs()
+        })
+    }
+    return last
+  }
 }

@@ -5,9 +5,10 @@
  */
 import { asFault, Fault } from '../../base/fault.ts'
 import type { Release } from '../../base/undo.ts'
-import { podPaths } from '../../model/names.ts'
+import { containerCgroup, podPaths } from '../../model/names.ts'
 import { pausedId } from '../../model/plan/pod.ts'
 import type { PodRecord } from '../../model/pod.ts'
+import { isConfigured, releaseByHand } from '../containers/release.ts'
 import type { Context } from '../context.ts'
 
 const SIGKILL = 9
@@ -16,6 +17,14 @@ const SIGKILL = 9
 export function releasePause(ctx: Context, record: PodRecord): Release {
   return async (scope) => {
     if (record.config.namespaces.pid !== 'pod') return
+    if (!isConfigured(ctx, record.handler)) {
+      const { path } = pauseCgroup(ctx, record)
+      return await releaseByHand(ctx, scope, {
+        handler: record.handler,
+        id: pausedId(record.id),
+        cgroup: path,
+      })
+    }
     const runtime = ctx.host.runtime(record.handler)
     const paths = podPaths(ctx.options.roots, record.id)
     const pid = Number((await ctx.host.files.read(paths.pausePidFile))?.trim())
@@ -29,6 +38,11 @@ export function releasePause(ctx: Context, record: PodRecord): Release {
   }
 }
 
+function pauseCgroup(ctx: Context, { id, cgroup, config }: PodRecord) {
+  const pod = { cgroup, requestedParent: config.cgroupParent }
+  return containerCgroup(ctx.host.facts.cgroupDriver, pod, pausedId(id))
+}
+
 export function releaseNetwork(ctx: Context, record: PodRecord): Release {
   return async (scope) => {
     if (record.config.namespaces.network !== 'pod') return
@@ -38,6 +52,11 @@ export function releaseNetwork(ctx: Context, record: PodRecord): Release {
 
 export function releaseNamespaces(ctx: Context, record: PodRecord): Release {
   return (scope) => ctx.host.namespaces.release(scope, podPaths(ctx.options.roots, record.id))
+}
+
+/** The layers of images as the pod's containers have them; those that run keep what they have mounted. */
+export function releaseLayers(ctx: Context, record: PodRecord): Release {
+  return (scope) => ctx.host.rootfs.unmount(scope, podPaths(ctx.options.roots, record.id).layers)
 }
 
 export function releaseShm(ctx: Context, record: PodRecord): Release {
@@ -60,9 +79,14 @@ export function stopReleases(ctx: Context, record: PodRecord): readonly (readonl
   return [
     ['pause process', releasePause(ctx, record)],
     ['pod network', releaseNetwork(ctx, record)],
+    ...layerReleases(ctx, record),
     ['namespaces', releaseNamespaces(ctx, record)],
     ['shared memory', releaseShm(ctx, record)],
   ]
+}
+
+function layerReleases(ctx: Context, record: PodRecord): readonly (readonly [string, Release])[] {
+  return record.config.namespaces.user ? [['mapped layers', releaseLayers(ctx, record)]] : []
 }
 
 /** Everything of a pod but its record. */

@@ -8,9 +8,17 @@ import { asFault, Fault } from '../../base/fault.ts'
 import { cleanupScope, type Scope } from '../../base/scope.ts'
 import { type Leftover, RELEASE_MS, Undo } from '../../base/undo.ts'
 import { podId } from '../../model/ids.ts'
-import { podCgroup, podKey, podPaths } from '../../model/names.ts'
+import { folders, podCgroup, podKey, podPaths } from '../../model/names.ts'
 import { bandwidth } from '../../model/plan/bandwidth.ts'
-import { hostsFile, pausedId, pauseSpec, planNamespaces, resolvConf } from '../../model/plan/pod.ts'
+import {
+  checkUserNamespace,
+  hostsFile,
+  pausedId,
+  pauseSpec,
+  planNamespaces,
+  resolvConf,
+} from '../../model/plan/pod.ts'
+import { isUnconfined, podLevel } from '../../model/plan/spec/selinux.ts'
 import {
   type Pod,
   type PodConfig,
@@ -22,6 +30,7 @@ import {
 } from '../../model/pod.ts'
 import { type Context, NETWORK_LOCK } from '../context.ts'
 import * as release from './release.ts'
+import { planPodLimits } from './update.ts'
 
 const WORK = 'run-pod'
 
@@ -71,6 +80,8 @@ async function settlePresent(ctx: Context, present: Pod, hash: string): Promise<
 async function makePod(ctx: Context, scope: Scope, command: RunPod & { hash: string }): Promise<string> {
   const id = podId(ctx.newId())
   const { facts } = ctx.host
+  const others = [...ctx.catalog.pods.byId.values()].map((p) => p.record)
+  const selinuxLevel = podLevel({ id, config: command.config }, facts.selinux, others)
   const record: PodRecord = {
     id,
     handler: command.handler,
@@ -83,10 +94,14 @@ async function makePod(ctx: Context, scope: Scope, command: RunPod & { hash: str
     createdAt: ctx.host.clock.now(),
     requestHash: command.hash,
     bootId: facts.bootId,
+    ...(selinuxLevel === undefined ? {} : { selinuxLevel }),
   }
   const paths = podPaths(ctx.options.roots, id)
+  expectUserNamespace(ctx, record)
   const namespaces = planNamespaces(record.config, paths)
   const network = networkRequest(record, paths.netns)
+  const planned = planPodLimits(ctx, record.config)
+  const limits = record.cgroup.ownsParent ? planned : []
   if (record.config.namespaces.network === 'pod') await expectNetwork(ctx, scope)
   const creating: Pod = { record, state: { phase: 'creating' } }
   const undo = new Undo(scope.log)
@@ -94,7 +109,7 @@ async function makePod(ctx: Context, scope: Scope, command: RunPod & { hash: str
     await using _ = undo
     ctx.catalog.pods.put(id, creating)
     await act(scope, { work: WORK, name: 'record' }, () => ctx.store.beginPod(creating))
-    const { ips, pause } = await acts(ctx, scope, { record, undo, namespaces, network })
+    const { ips, pause } = await acts(ctx, scope, { record, undo, namespaces, network, limits })
     const pod: Pod = { record, state: ready(ips, pause) }
     await act(scope, { work: WORK, name: 'ready' }, () => ctx.store.putPod(pod))
     undo.disarm()
@@ -135,6 +150,12 @@ async function forget(ctx: Context, pod: Pod, undo: Undo): Promise<void> {
     .catch((e: unknown) => ctx.daemon.log.warn('state-not-written', { pod: id, error: asFault(e).message }))
 }
 
+/** Before anything is made: a handler or a node without user namespaces. */
+function expectUserNamespace({ host: { facts } }: Context, { handler: name, config }: PodRecord): void {
+  const handler = facts.handlers[name]
+  if (handler) checkUserNamespace(config, { facts, handler })
+}
+
 async function expectNetwork(ctx: Context, scope: Scope): Promise<void> {
   const status = await ctx.host.network.status(scope)
   if (!status.ready) {
@@ -147,6 +168,8 @@ interface Making {
   readonly undo: Undo
   readonly namespaces: ReturnType<typeof planNamespaces>
   readonly network: ReturnType<typeof networkRequest>
+  /** Of the parent cgroup, where it is ours. */
+  readonly limits: ReturnType<typeof planPodLimits>
 }
 
 async function acts(
@@ -160,18 +183,31 @@ async function acts(
   const ns = record.config.namespaces
 
   undo.arm('run folder', release.releaseRunFolder(ctx, record))
-  await act(scope, { work: WORK, name: 'folders' }, () => host.files.ensureFolders([paths.run]))
+  await act(scope, { work: WORK, name: 'folders' }, async () => {
+    await host.files.ensureFolders([paths.run])
+    if (ns.user) await host.files.own([paths.run], { uid: 0, gid: ns.user.gids.hostId, mode: 0o710 })
+  })
 
   undo.arm('namespaces', release.releaseNamespaces(ctx, record))
   await act(scope, { work: WORK, name: 'namespaces' }, () => host.namespaces.create(scope, m.namespaces))
 
+  if (ns.user) {
+    undo.arm('mapped layers', release.releaseLayers(ctx, record))
+    const { layers: source } = folders(ctx.options.roots)
+    const layers = { source, target: paths.layers, userns: paths.userns, readonly: true }
+    await act(scope, { work: WORK, name: 'layers' }, () => host.idmaps.bind(scope, layers))
+  }
+
   if (ns.ipc === 'pod') {
     undo.arm('shared memory', release.releaseShm(ctx, record))
-    await act(scope, { work: WORK, name: 'shm' }, () => host.namespaces.createShm(scope, paths.shm))
+    await act(scope, { work: WORK, name: 'shm' }, () => host.namespaces.createShm(scope, paths.shm, ns.user))
   }
 
   undo.arm('cgroup', release.releaseCgroup(ctx, record))
-  await act(scope, { work: WORK, name: 'cgroup' }, () => host.cgroups.create(scope, record.cgroup.sandbox))
+  await act(scope, { work: WORK, name: 'cgroup' }, async () => {
+    await host.cgroups.create(scope, record.cgroup.sandbox)
+    if (m.limits.length > 0) host.cgroups.limit(record.cgroup.parent, m.limits)
+  })
 
   let ips: readonly string[] = []
   if (ns.network === 'pod') {
@@ -223,6 +259,9 @@ async function writePodFiles(ctx: Context, record: PodRecord, ips: readonly stri
     host.files.write(paths.hostname, `${hostname}\n`, 0o644),
     host.files.write(paths.hosts, hosts, 0o644),
   ])
+  const { user } = record.config.namespaces
+  const owner = user && { uid: user.uids.hostId, gid: user.gids.hostId }
+  if (owner) await host.files.own([paths.resolvConf, paths.hostname, paths.hosts], owner)
 }
 
 /** `gantry-pause` as PID 1 of the pod, in a rootfs that holds nothing else. */
@@ -233,9 +272,19 @@ async function startPause(ctx: Context, scope: Scope, record: PodRecord): Promis
   const handler = host.facts.handlers[record.handler]
   if (!handler) throw new Fault('unsupported', `runtime handler ${record.handler} is not there any more`)
   // crun opens /dev of a rootfs whether or not anything is to be made in it.
-  await host.files.ensureFolders([`${paths.pauseRootfs}/proc`, `${paths.pauseRootfs}/dev`], 0o755)
+  const inside = [`${paths.pauseRootfs}/proc`, `${paths.pauseRootfs}/dev`]
+  await host.files.ensureFolders(inside, 0o755)
+  const { user } = record.config.namespaces
+  // Devices are not made in a user namespace but bound, on files that the runtime makes as its root.
+  if (user) await host.files.own(inside, { uid: user.uids.hostId, gid: user.gids.hostId })
   await host.files.copyProgram(host.pauseProgram, `${paths.pauseRootfs}/gantry-pause`)
-  const spec = pauseSpec(record, paths, { facts: host.facts, handler })
+  const { seccomp, privileged } = record.config
+  const localSeccomp =
+    seccomp.type === 'localhost' && !privileged ? await host.security.seccompFile(seccomp.ref) : undefined
+  const spec = pauseSpec(record, paths, { facts: host.facts, handler, localSeccomp })
+  const { mountLabel: label } = spec.linux
+  if (label !== undefined && !isUnconfined(spec.process.selinuxLabel))
+    await host.security.relabel(scope, { path: paths.pauseRootfs, label })
   await host.files.write(`${paths.pauseBundle}/config.json`, JSON.stringify(spec))
   const pid = await runtime.runDetached(scope, pausedId(record.id), paths.pauseBundle)
   const process = host.processes.identify(pid)

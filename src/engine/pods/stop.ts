@@ -47,7 +47,7 @@ async function stopLocked(ctx: Context, scope: Scope, id: PodId): Promise<void> 
       throw Fault.during(`stop pod ${podLabel(pod.record)}: release ${name}`, e)
     }
   }
-  const next: Pod = { record: pod.record, state: stopped(ctx.host.clock.now()) }
+  const next: Pod = { ...pod, state: stopped(ctx.host.clock.now()) }
   await act(cleanup, { work: 'stop-pod', name: 'stopped' }, () => ctx.store.putPod(next))
   ctx.catalog.pods.put(id, next)
 }

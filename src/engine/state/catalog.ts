@@ -6,13 +6,15 @@
  */
 import { Fault } from '../../base/fault.ts'
 import { abortFault, type Scope } from '../../base/scope.ts'
-import type { Container } from '../../model/container.ts'
+import { type Container, imagesOf } from '../../model/container.ts'
 import { type ContainerId, clip, isIdPrefix, type PodId } from '../../model/ids.ts'
 import { containerKey } from '../../model/names.ts'
 import { keyOfPod, type Pod } from '../../model/pod.ts'
 
 class Table<Id extends string, T> {
   readonly byId = new Map<Id, T>()
+  /** Told of each value that is dropped. */
+  onDrop: ((value: T) => void) | undefined
   readonly #byKey = new Map<string, Id>()
   readonly #waiters = new Map<Id, Set<() => void>>()
   readonly #keyOf: (value: T) => string
@@ -36,6 +38,7 @@ class Table<Id extends string, T> {
     const key = this.#keyOf(value)
     if (this.#byKey.get(key) === id) this.#byKey.delete(key)
     this.#wake(id)
+    this.onDrop?.(value)
   }
 
   named(key: string): T | undefined {
@@ -96,7 +99,7 @@ export interface Catalog {
   /** The pod, or `not-found` that names it. */
   pod(idOrPrefix: string): Pod
   container(idOrPrefix: string): Container
-  /** Is any container made from this image? */
+  /** Is any container made from this image, or has it as a volume? */
   usesImage(imageId: string): boolean
 }
 
@@ -119,6 +122,6 @@ export function catalog(): Catalog {
       if (!found) throw new Fault('not-found', `container "${clip(id)}" is unknown`)
       return found
     },
-    usesImage: (imageId) => [...containers.byId.values()].some((c) => c.record.imageId === imageId),
+    usesImage: (imageId) => [...containers.byId.values()].some((c) => imagesOf(c.record).includes(imageId)),
   }
 }

@@ -9,11 +9,24 @@ import type { ContainerRecord, ContainerState } from '../../model/container.ts'
 import { containerId, podId } from '../../model/ids.ts'
 import { containerPaths, folders, podPaths, type Roots } from '../../model/names.ts'
 import type { PodRecord, PodState } from '../../model/pod.ts'
-import type { Resources } from '../../model/resources.ts'
-import { isContainerRecord, isContainerState, isPodRecord, isPodState, isResources } from './shapes.ts'
+import type { PodResources, Resources } from '../../model/resources.ts'
+import {
+  isContainerRecord,
+  isContainerState,
+  isPodRecord,
+  isPodResources,
+  isPodState,
+  isResources,
+} from './shapes.ts'
+
+export interface LoadedPod {
+  readonly record: PodRecord
+  readonly state: PodState | undefined
+  readonly resources?: PodResources | undefined
+}
 
 export interface Loaded {
-  readonly pods: readonly { readonly record: PodRecord; readonly state: PodState | undefined }[]
+  readonly pods: readonly LoadedPod[]
   readonly containers: readonly {
     readonly record: ContainerRecord
     readonly state: ContainerState | undefined
@@ -36,7 +49,7 @@ async function read<T>(path: string, parse: Parse<T>): Promise<{ value: T | unde
 /** Loads all. Ids whose folder is not an id are left alone and reported. @abort finishes */
 export async function loadAll(roots: Roots, host: Pick<Host, 'files'>): Promise<Loaded> {
   const problems: string[] = []
-  const pods: { record: PodRecord; state: PodState | undefined }[] = []
+  const pods: LoadedPod[] = []
   const containers: { record: ContainerRecord; state: ContainerState | undefined; resources: Resources }[] =
     []
 
@@ -48,11 +61,19 @@ export async function loadAll(roots: Roots, host: Pick<Host, 'files'>): Promise<
   const loadPod = async (name: string) => {
     const folder = podPaths(roots, podId(name)).state
     const record = await read(`${folder}/record.json`, (v) => (isPodRecord(v.record) ? v.record : undefined))
-    const state = await read(`${folder}/state.json`, (v) => (isPodState(v.state) ? v.state : undefined))
+    const state = await read(`${folder}/state.json`, (v) =>
+      isPodState(v.state)
+        ? { state: v.state, resources: isPodResources(v.resources) ? v.resources : undefined }
+        : undefined,
+    )
     if ('bad' in record) return setAside(folder, record.bad)
     if (record.value === undefined) return host.files.drop(folder)
     if ('bad' in state) problems.push(`${state.bad}; treated as unfinished`)
-    pods.push({ record: record.value, state: 'bad' in state ? undefined : state.value })
+    pods.push({
+      record: record.value,
+      state: undefined,
+      ...('bad' in state ? {} : state.value),
+    })
   }
 
   const loadContainer = async (name: string) => {

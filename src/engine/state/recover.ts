@@ -16,7 +16,7 @@ import { settleExit, watchExit } from '../containers/exit.ts'
 import { leftoverReleases } from '../containers/release.ts'
 import { type Context, NETWORK_LOCK } from '../context.ts'
 import { leftoverFault, allReleases as podReleases, releaseAll, stopReleases } from '../pods/release.ts'
-import { type LoadedContainer, loadAll } from './load.ts'
+import { type LoadedContainer, type LoadedPod, loadAll } from './load.ts'
 import { sweepUnowned } from './sweep.ts'
 
 const CONNECT_TRIES = 3
@@ -33,28 +33,29 @@ export async function recover(ctx: Context): Promise<Recovery> {
   const loaded = await loadAll(ctx.options.roots, ctx.host)
   const later: (() => Promise<void>)[] = []
   const problems = [...loaded.problems]
-  for (const { record, state } of loaded.pods) recoverPod(ctx, { record, state }, later)
+  for (const pod of loaded.pods) recoverPod(ctx, pod, later)
   await Promise.all(loaded.containers.map((c) => recoverContainer(ctx, c, later)))
   return { problems, background: finish(ctx, later) }
 }
 
-function recoverPod(
-  ctx: Context,
-  found: { record: Pod['record']; state: PodState | undefined },
-  later: (() => Promise<void>)[],
-): void {
-  const { record } = found
+function recoverPod(ctx: Context, found: LoadedPod, later: (() => Promise<void>)[]): void {
+  const { record, resources } = found
+  const rest = resources ? { resources } : {}
   const state: PodState = found.state ?? { phase: 'creating' }
   const pauseGone =
     state.phase === 'ready' && state.pause !== undefined && !ctx.host.processes.alive(state.pause)
   const decision = decidePod(found.state, { sameBoot: record.bootId === ctx.host.facts.bootId, pauseGone })
   ctx.daemon.log.debug('recover-pod', { pod: record.id, ...decision })
   // What is to be forgotten is a leftover from now on: a retry of the same request finishes it by itself.
-  const shown: Pod = { record, state: decision.do === 'forget' ? podLeftover(decision.why, []) : state }
+  const shown: Pod = {
+    record,
+    state: decision.do === 'forget' ? podLeftover(decision.why, []) : state,
+    ...rest,
+  }
   ctx.catalog.pods.put(record.id, shown)
   if (decision.do === 'forget') later.push(() => forgetPod(ctx, shown, decision.why))
   if (decision.do === 'stop') {
-    const next: Pod = { record, state: stopped(ctx.host.clock.now()) }
+    const next: Pod = { record, state: stopped(ctx.host.clock.now()), ...rest }
     ctx.catalog.pods.put(record.id, next)
     later.push(async () => {
       using scope = cleanupScope(ctx.daemon.log, RELEASE_MS)
@@ -108,10 +109,10 @@ async function recoverContainer(
       return
     }
     case 'settle-exit':
-      return settleExit(ctx, record)
+      return settleExit(ctx, record, { mayHaveRun: true })
     case 'adopt':
     case 'adopt-running':
-      if (!link) return settleExit(ctx, record)
+      if (!link) return settleExit(ctx, record, { mayHaveRun: true })
       if (decision.do === 'adopt-running') await becomeRunning(ctx, c, link)
       watchExit(ctx, record, link)
       return

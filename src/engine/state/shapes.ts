@@ -5,7 +5,7 @@
  */
 import type { ContainerRecord, ContainerState } from '../../model/container.ts'
 import type { PodRecord, PodState } from '../../model/pod.ts'
-import type { Resources } from '../../model/resources.ts'
+import type { PodResources, Resources } from '../../model/resources.ts'
 
 type Check = (value: unknown) => boolean
 
@@ -58,6 +58,9 @@ const resources = shape({
   unified: map(text),
 })
 
+const range = shape({ hostId: number, length: number })
+const mapping = shape({ uids: range, gids: range })
+
 const podConfig = shape({
   metadata: shape({ name: text, namespace: text, uid: text, attempt: number }),
   hostname: text,
@@ -69,6 +72,7 @@ const podConfig = shape({
     network: oneOf('pod', 'node'),
     pid: oneOf('pod', 'container', 'node'),
     ipc: oneOf('pod', 'node'),
+    user: optional(mapping),
   }),
   privileged: flag,
   portMappings: list,
@@ -82,15 +86,19 @@ const podRecord = shape({
   createdAt: nanos,
   requestHash: text,
   bootId: text,
+  selinuxLevel: optional(text),
 })
 
 const mount = shape({
   containerPath: text,
   hostPath: text,
+  image: optional(shape({ image: text, userSpecifiedImage: text, subPath: text })),
   readonly: flag,
   recursiveReadOnly: flag,
   selinuxRelabel: flag,
   propagation: oneOf('private', 'host-to-container', 'bidirectional'),
+  idmap: optional(mapping),
+  options: optional(listOf(text)),
 })
 
 const containerConfig = shape({
@@ -112,6 +120,11 @@ const containerRecord = shape({
   config: containerConfig,
   imageId: text,
   imageRef: text,
+  volumes: optional(
+    listOf(
+      shape({ mount: number, imageId: (v) => typeof v === 'string' && /^sha256:[0-9a-f]{64}$/.test(v) }),
+    ),
+  ),
   logPath: optional(path),
   cgroup: path,
   user: shape({ uid: number, gid: number, additionalGids: listOf(number) }),
@@ -151,3 +164,5 @@ export const isPodState = (v: unknown): v is PodState => podState(v)
 export const isContainerRecord = (v: unknown): v is ContainerRecord => containerRecord(v)
 export const isContainerState = (v: unknown): v is ContainerState => containerState(v)
 export const isResources = (v: unknown): v is Resources => resources(v)
+const podResources = shape({ overhead: optional(resources), resources: optional(resources) })
+export const isPodResources = (v: unknown): v is PodResources => podResources(v)

@@ -50,8 +50,10 @@ export function store(roots: Roots, host: Pick<Host, 'files'>): Store {
         await host.files.ensureFolders([podFolder(record.id)])
         await writeJson(`${podFolder(record.id)}/record.json`, { record })
       }),
-    putPod: ({ record, state }) =>
-      order.run(record.id, () => writeJson(`${podFolder(record.id)}/state.json`, { state })),
+    putPod: ({ record, state, resources }) =>
+      order.run(record.id, () =>
+        writeJson(`${podFolder(record.id)}/state.json`, { state, ...(resources ? { resources } : {}) }),
+      ),
     dropPod: (id) => order.run(id, () => host.files.drop(podFolder(id))),
     beginContainer: ({ record }) =>
       order.run(record.id, async () => {

@@ -8,11 +8,12 @@ import type { Scope } from '../../base/scope.ts'
 import { podId } from '../../model/ids.ts'
 import { folders, podCgroup } from '../../model/names.ts'
 import { pausedId } from '../../model/plan/pod.ts'
+import { releaseVolume } from '../containers/volumes.ts'
 import type { Context } from '../context.ts'
 
 /** Ends and releases it all. One that fails is reported and does not stop the others. @abort finishes */
 export async function sweepUnowned(ctx: Context, scope: Scope): Promise<void> {
-  const { runPods, runContainers, quarantine } = folders(ctx.options.roots)
+  const { runPods, runContainers, imageVolumes, quarantine } = folders(ctx.options.roots)
   // Looked at right before each step, not once: calls are answered meanwhile, and what they make is in the catalog
   // before it has a folder.
   const pods: ReadonlyMap<string, unknown> = ctx.catalog.pods.byId
@@ -24,6 +25,10 @@ export async function sweepUnowned(ctx: Context, scope: Scope): Promise<void> {
   }
   for (const name of await ctx.host.files.names(runContainers)) {
     if (!containers.has(name)) await attempt(name, () => sweepContainer(ctx, scope, name))
+  }
+  // All of them: each is looked at under its lock, and stays if a container needs it.
+  for (const name of await ctx.host.files.names(imageVolumes)) {
+    await attempt(name, () => releaseVolume(ctx, scope, { imageId: `sha256:${name}` }))
   }
   // The intent of a network attachment is in the folder that was set aside: its address is given back from there,
   // before the namespace goes.

@@ -4,12 +4,9 @@
  * what it says into a result or a Fault. The only place that knows CNI error codes. Does not know lists,
  * chaining or records.
  */
-import { constants } from 'node:fs'
-import { access, stat } from 'node:fs/promises'
-import { join } from 'node:path'
 import { Fault, type FaultKind } from '../../base/fault.ts'
 import { abortFault, type Scope } from '../../base/scope.ts'
-import type { ExecDeps, Run, RunResult } from '../exec.ts'
+import { type ExecDeps, findExecutable, type Run, type RunResult } from '../exec.ts'
 import { asString, type JsonObject, parseObject } from './json.ts'
 
 export type CniCommand = 'ADD' | 'DEL' | 'CHECK' | 'STATUS' | 'GC'
@@ -52,20 +49,6 @@ const KINDS: Readonly<Record<number, FaultKind>> = {
   51: 'unavailable',
 }
 
-/** The program of a plugin in the first folder that has it as an executable file. @abort finishes */
-export async function findPlugin(binDirs: readonly string[], type: string): Promise<string | undefined> {
-  for (const dir of binDirs) {
-    const file = join(dir, type)
-    try {
-      await access(file, constants.X_OK)
-      if ((await stat(file)).isFile()) return file
-    } catch {
-      // Not here: the next folder.
-    }
-  }
-  return undefined
-}
-
 /**
  * Calls the plugin. ADD gives its result (an empty object if it printed none), the others give {}.
  * Throws a Fault that names plugin, command and cause; `reason` is `cni-<code>` when the plugin gave a code.
@@ -73,7 +56,7 @@ export async function findPlugin(binDirs: readonly string[], type: string): Prom
  */
 export async function callPlugin(scope: Scope, deps: PluginDeps, call: PluginCall): Promise<JsonObject> {
   const where = `CNI plugin ${call.type} (${call.command})`
-  const file = await findPlugin(deps.binDirs, call.type)
+  const file = await findExecutable(deps.binDirs, call.type)
   if (!file) {
     throw new Fault('unavailable', `${where}: there is no such program in ${deps.binDirs.join(', ')}`)
   }

@@ -8,9 +8,10 @@ import { asFault } from '../../base/fault.ts'
 import type { Log } from '../../base/log.ts'
 import type { Scope } from '../../base/scope.ts'
 import { SharedTasks } from '../../base/shared-task.ts'
+import { findExecutable } from '../exec.ts'
 import type { NetworkList } from './conf.ts'
 import { pluginInput } from './invocation.ts'
-import { callPlugin, findPlugin, type PluginDeps } from './plugin.ts'
+import { callPlugin, type PluginDeps } from './plugin.ts'
 import type { ConfReading } from './source.ts'
 import { atLeast } from './versions.ts'
 
@@ -31,7 +32,7 @@ const STATUS_TTL_MS = 3_000
 /** Programs of the list that no folder has. @abort finishes */
 export async function missingPrograms(binDirs: readonly string[], list: NetworkList): Promise<string[]> {
   const wanted = [...new Set(list.plugins.flatMap((p) => [p.type, ...p.delegates]))]
-  const found = await Promise.all(wanted.map((type) => findPlugin(binDirs, type)))
+  const found = await Promise.all(wanted.map((type) => findExecutable(binDirs, type)))
   return wanted.filter((_, i) => found[i] === undefined)
 }
 

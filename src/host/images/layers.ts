@@ -1,51 +1,69 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * The layer store: one folder a layer, named by chain id, with the layer's root in `fs/` and what is known of it
- * in `layer.json`. Both appear by one rename, so a layer is there whole or not at all. `.tmp-*` is a layer in
- * the making, `.trash-*` one on its way out; whoever finds one at start may remove it. Used by the daemon and
- * by the pull worker. Does not know which image needs which layer.
+ * in `layer.json`. Both appear by one rename, so a layer is there whole or not at all. `.unsynced-*` says that a
+ * layer is not known to be on the disk yet: it counts until the machine stops. `.tmp-*` is a layer in the
+ * making, `.trash-*` one on its way out; whoever finds one at start may remove it. Used by the daemon and by
+ * the image worker. Does not know which image needs which layer.
  */
-import { chmod, lstat, mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises'
+import {
+  chmod,
+  lstat,
+  mkdir,
+  readdir,
+  readFile,
+  readlink,
+  rename,
+  symlink,
+  unlink,
+  writeFile,
+} from 'node:fs/promises'
 import { join } from 'node:path'
-import { errnoCode } from '../../base/fault.ts'
+import { errnoCode, unlessMissing } from '../../base/fault.ts'
 import { formatJson, parseJson, syncFolder } from '../../base/json-file.ts'
 import { type LayerRecord, parseLayerRecord } from '../../model/image.ts'
 import { type Digest, hexOf, parseDigest } from '../../model/reference.ts'
 import type { Native } from '../native.ts'
+import { removeFree, waitForLock } from './file-lock.ts'
 
 export interface PendingLayer {
-  /** The folder that will become the layer's, and its root inside. */
+  /** The folder that will become the layer's; its root inside, and the unpacker's record of it. */
   readonly folder: string
   readonly fs: string
+  readonly record: string
 }
 
 export interface LayerStore {
   readonly root: string
   /** The root directory of a layer: a lower directory of overlay mounts. */
   fsOf(chainId: Digest): string
+  /** What `packLayer` and `verifyLayer` need of a layer. */
+  recordOf(chainId: Digest): string
   /** What is known of a whole layer; undefined when it is missing or damaged. @abort finishes */
   read(chainId: Digest): Promise<LayerRecord | undefined>
   /** Chain ids of the layers that are there. @abort finishes */
   list(): Promise<Digest[]>
+  /** When a layer was made, ms since the epoch; undefined if there is none. @abort finishes */
+  madeAtMs(chainId: Digest): Promise<number | undefined>
   /** An empty pending layer; `owner` names its temporary folder. @abort finishes */
   begin(owner: string): Promise<PendingLayer>
   /** Removes a pending layer that is not wanted. @abort finishes */
   discard(pending: PendingLayer): Promise<void>
-  /** Writes what is known of a pending layer. Not durable by itself: `commit` syncs. @abort finishes */
-  describe(pending: PendingLayer, facts: LayerRecord): Promise<void>
   /**
-   * Makes pending layers durable with one syncfs and gives them their names, in order. A layer that another
-   * pull has committed meanwhile stays, ours is dropped. Without `durable` nothing is synced. @abort finishes
+   * Gives a pending layer its name and what is known of it: from now on it is there, also after the death of
+   * this process, but not yet after a power failure. One that another process has made meanwhile stays, ours is
+   * dropped. @abort finishes
    */
-  commit(
-    layers: readonly { readonly pending: PendingLayer; readonly facts: LayerRecord }[],
-    options?: { readonly durable: boolean },
-  ): Promise<void>
+  keep(pending: PendingLayer, facts: LayerRecord): Promise<void>
+  /** Makes layers durable with one syncfs; nothing to do for those that are. @abort finishes */
+  settle(chainIds: readonly Digest[]): Promise<void>
+  /** The right to make a layer, until it is disposed of; waits while another process has it. @abort stops */
+  lock(signal: AbortSignal, chainId: Digest): Promise<AsyncDisposable>
   /** Takes the layer's name away by one rename; success also if it is missing. `emptyTrash` frees the space. */
   drop(chainId: Digest): Promise<void>
   /** Removes dropped layers. @abort finishes */
   emptyTrash(): Promise<void>
-  /** Removes what pulls left behind: all of it, or of one owner. @abort finishes */
+  /** Removes what jobs left half-made, and what a power failure may have: all of it, or of one owner. @abort finishes */
   sweep(owner?: string): Promise<void>
   /** Makes the store's folder. @abort finishes */
   prepare(): Promise<void>
@@ -53,15 +71,26 @@ export interface LayerStore {
 
 const TMP = '.tmp-'
 const TRASH = '.trash-'
+const LOCK = '.lock-'
+const UNSYNCED = '.unsynced-'
 const FACTS = 'layer.json'
 let counter = 0
+let boot: Promise<string> | undefined
+const bootId = () => (boot ??= readFile('/proc/sys/kernel/random/boot_id', 'utf8').then((id) => id.trim()))
 
 /** `native`: removal that follows no link and crosses no mount, and syncfs. */
-export function layerStore(root: string, native: Pick<Native, 'removeTree' | 'syncfs'>): LayerStore {
+export function layerStore(
+  root: string,
+  native: Pick<Native, 'removeTree' | 'syncfs' | 'flock'>,
+): LayerStore {
   const folderOf = (chainId: Digest) => join(root, hexOf(chainId))
   const fresh = (prefix: string) => join(root, `${prefix}${process.pid}-${++counter}`)
 
+  const markOf = (chainId: Digest) => join(root, `${UNSYNCED}${hexOf(chainId)}`)
+
   async function read(chainId: Digest): Promise<LayerRecord | undefined> {
+    const mark = await markAt(markOf(chainId))
+    if (mark !== undefined && mark !== (await bootId())) return undefined
     const facts = await readFacts(join(folderOf(chainId), FACTS))
     if (facts?.chainId !== chainId) return undefined
     const there = await lstat(join(folderOf(chainId), 'fs')).catch(() => undefined)
@@ -70,6 +99,7 @@ export function layerStore(root: string, native: Pick<Native, 'removeTree' | 'sy
 
   async function drop(chainId: Digest): Promise<void> {
     await rename(folderOf(chainId), fresh(TRASH)).catch(unlessMissing)
+    await unlink(markOf(chainId)).catch(unlessMissing)
   }
 
   async function place(pending: PendingLayer, facts: LayerRecord): Promise<void> {
@@ -80,8 +110,25 @@ export function layerStore(root: string, native: Pick<Native, 'removeTree' | 'sy
         if (errnoCode(e) !== 'ENOTEMPTY' && errnoCode(e) !== 'EEXIST') throw e
         if (await read(facts.chainId)) return await native.removeTree(pending.folder)
         if (attempt > 0) throw e
-        await drop(facts.chainId)
+        await rename(folderOf(facts.chainId), fresh(TRASH)).catch(unlessMissing)
       }
+    }
+  }
+
+  /** Before the layer has its name: after a power failure there is no layer without its mark. */
+  async function mark(chainId: Digest): Promise<void> {
+    const path = markOf(chainId)
+    if ((await markAt(path)) === (await bootId())) return
+    await unlink(path).catch(unlessMissing)
+    await symlink(await bootId(), path)
+  }
+
+  async function sweepAll(): Promise<void> {
+    for (const prefix of [TMP, TRASH]) await removeAll(prefix)
+    for (const name of await names(root)) {
+      if (!name.startsWith(UNSYNCED) || (await markAt(join(root, name))) === (await bootId())) continue
+      await native.removeTree(join(root, name.slice(UNSYNCED.length)))
+      await unlink(join(root, name)).catch(unlessMissing)
     }
   }
 
@@ -93,6 +140,7 @@ export function layerStore(root: string, native: Pick<Native, 'removeTree' | 'sy
   return {
     root,
     fsOf: (chainId) => join(folderOf(chainId), 'fs'),
+    recordOf: (chainId) => join(folderOf(chainId), 'record'),
     read,
     drop,
     async list() {
@@ -106,22 +154,32 @@ export function layerStore(root: string, native: Pick<Native, 'removeTree' | 'sy
       await mkdir(folder, { mode: 0o700 })
       await mkdir(fs)
       await chmod(fs, 0o755)
-      return { folder, fs }
+      return { folder, fs, record: join(folder, 'record') }
     },
     discard: (pending) => native.removeTree(pending.folder),
-    async describe(pending, facts) {
+    async madeAtMs(chainId) {
+      return (await lstat(folderOf(chainId)).catch(() => undefined))?.mtimeMs
+    },
+    async keep(pending, facts) {
       await writeFile(join(pending.folder, FACTS), formatJson(facts), { mode: 0o600 })
+      await mark(facts.chainId)
+      await place(pending, facts)
     },
-    async commit(layers, { durable } = { durable: true }) {
-      if (layers.length === 0) return
-      if (durable) await native.syncfs(root)
-      for (const { pending, facts } of layers) await place(pending, facts)
-      if (durable) await syncFolder(root)
+    async settle(chainIds) {
+      const marks: string[] = []
+      for (const id of chainIds) if ((await markAt(markOf(id))) !== undefined) marks.push(markOf(id))
+      if (marks.length === 0) return
+      await native.syncfs(root)
+      for (const path of marks) await unlink(path).catch(unlessMissing)
+      await syncFolder(root)
     },
+    lock: (signal, chainId) => waitForLock(signal, native, join(root, `${LOCK}${hexOf(chainId)}`)),
     emptyTrash: () => removeAll(TRASH),
     async sweep(owner) {
-      await removeAll(owner === undefined ? TMP : `${TMP}${owner}-`)
-      if (owner === undefined) await removeAll(TRASH)
+      if (owner === undefined) await sweepAll()
+      else await removeAll(`${TMP}${owner}-`)
+      for (const name of await names(root))
+        if (name.startsWith(LOCK)) await removeFree(native, join(root, name))
     },
     async prepare() {
       await mkdir(root, { recursive: true, mode: 0o700 })
@@ -137,6 +195,16 @@ async function readFacts(path: string): Promise<LayerRecord | undefined> {
   }
 }
 
+/** The boot that an `.unsynced-*` is of; undefined if there is none. */
+async function markAt(path: string): Promise<string | undefined> {
+  try {
+    return await readlink(path)
+  } catch (e) {
+    unlessMissing(e)
+    return undefined
+  }
+}
+
 async function names(folder: string): Promise<string[]> {
   try {
     return await readdir(folder)
@@ -144,8 +212,4 @@ async function names(folder: string): Promise<string[]> {
     unlessMissing(e)
     return []
   }
-}
-
-function unlessMissing(e: unknown): void {
-  if (errnoCode(e) !== 'ENOENT') throw e
 }

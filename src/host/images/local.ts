@@ -56,8 +56,7 @@ export function localLayers(
         mediaType: 'local',
         ...usage,
       }
-      await layers.describe(pending, facts)
-      await layers.commit([{ pending, facts }], { durable: false })
+      await layers.keep(pending, facts)
       return facts
     } catch (e) {
       await native.removeTree(pending.folder)

@@ -52,6 +52,7 @@ export function monitors(deps: MonitorsDeps): Monitors {
           tty: o.tty,
           stdin: o.stdin,
           stdinOnce: o.stdinOnce,
+          ...(o.stdioOwner ? { stdioOwner: o.stdioOwner } : {}),
           oomFiles: o.oomFiles.map(oomFile),
         })
         return { process: identified(m.pid, m.startTicks), closed: m.closed }

@@ -44,7 +44,7 @@ export interface SessionExit {
 }
 
 export interface Session {
-  /** The process of an exec as the host sees it; 0 for attach. */
+  /** The process of an exec as the host sees it; 0 for attach, and when output came before it was known. */
   readonly pid: number
   /** Only what was asked for. Ending `stdin` is end of file for the process (not on a terminal). */
   readonly stdin?: Writable
@@ -152,7 +152,11 @@ async function open(
     else if (frame.is === 'exit') {
       started.resolve(0)
       exit.resolve({ code: frame.code, signal: frame.signal, timedOut: frame.timedOut })
-    } else outputs.push(frame)
+    } else {
+      // The process may write before the runtime that started it has ended.
+      started.resolve(0)
+      outputs.push(frame)
+    }
   })
   void wire.closed.then(() => {
     scope.signal.removeEventListener('abort', onAbort)

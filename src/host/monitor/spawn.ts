@@ -32,6 +32,8 @@ export interface MonitorOptions {
   readonly tty?: boolean
   readonly stdin?: boolean
   readonly stdinOnce?: boolean
+  /** Owner of the pipes. */
+  readonly stdioOwner?: { readonly uid: number; readonly gid: number }
   readonly oomFiles?: readonly { readonly path: string; readonly key: string }[]
   /** cgroup.procs the monitor moves itself into. */
   readonly cgroupProcs?: string
@@ -59,6 +61,7 @@ export function monitorArgv(program: string, o: MonitorOptions): string[] {
   if (o.logPath !== undefined) argv.push('--log', o.logPath)
   for (const f of o.oomFiles ?? []) argv.push('--oom-file', `${f.path}:${f.key}`)
   if (o.cgroupProcs !== undefined) argv.push('--cgroup-procs', o.cgroupProcs)
+  if (o.stdioOwner) argv.push('--stdio-owner', `${o.stdioOwner.uid}:${o.stdioOwner.gid}`)
   if (o.tty) argv.push('--tty')
   if (o.stdin) argv.push('--stdin')
   if (o.stdinOnce) argv.push('--stdin-once')

@@ -61,8 +61,12 @@ export function wireOfFd(fd: number): Wire {
   return wireOf(new Socket({ fd, readable: true, writable: true }))
 }
 
+/** What fits into a socket address (unix(7)). */
+const SOCKET_PATH_BYTES = 107
+
 /** Connects to `ctl.sock`. Fault `not-found` when nobody listens there. @abort stops */
 export async function connectWire(scope: Scope, ctlPath: string): Promise<Wire> {
+  if (Buffer.byteLength(ctlPath) <= SOCKET_PATH_BYTES) return connected(scope, ctlPath, ctlPath)
   let folder: FileHandle
   try {
     folder = await open(dirname(ctlPath), constants.O_RDONLY | constants.O_DIRECTORY)
@@ -70,21 +74,25 @@ export async function connectWire(scope: Scope, ctlPath: string): Promise<Wire> 
     throw gone(ctlPath, e)
   }
   try {
-    const socket = createConnection({ path: `/proc/self/fd/${folder.fd}/${basename(ctlPath)}` })
-    const connected = new Promise<void>((resolve, reject) => {
-      socket.once('connect', resolve)
-      socket.once('error', reject)
-    })
-    try {
-      await orAbort(scope, connected)
-    } catch (e) {
-      socket.destroy()
-      throw errnoCode(e) === undefined ? e : gone(ctlPath, e)
-    }
-    return wireOf(socket)
+    return await connected(scope, `/proc/self/fd/${folder.fd}/${basename(ctlPath)}`, ctlPath)
   } finally {
     await folder.close()
   }
+}
+
+async function connected(scope: Scope, path: string, ctlPath: string): Promise<Wire> {
+  const socket = createConnection({ path })
+  const done = new Promise<void>((resolve, reject) => {
+    socket.once('connect', resolve)
+    socket.once('error', reject)
+  })
+  try {
+    await orAbort(scope, done)
+  } catch (e) {
+    socket.destroy()
+    throw errnoCode(e) === undefined ? e : gone(ctlPath, e)
+  }
+  return wireOf(socket)
 }
 
 function gone(ctlPath: string, error: unknown): Fault {

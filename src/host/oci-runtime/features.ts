@@ -114,6 +114,7 @@ export async function probeRuntime(
     ociVersion: olderVersion(features.ociVersionMax ?? traits.oldestSafeOciVersion, OUR_OCI_VERSION),
     recursiveReadOnlyMounts: features.mountOptions?.includes('rro') ?? false,
     idmapMounts: traits.idmapMounts(features),
+    userNamespaces: traits.userNamespaces,
     seccomp: features.seccomp,
     apparmor: features.apparmor,
   }

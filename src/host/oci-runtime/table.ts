@@ -9,6 +9,8 @@ export interface RuntimeTraits {
   /** Has a `features` command at all; a failure of it falls back to the safe version. */
   readonly features: boolean
   readonly idmapMounts: (features: RuntimeFeatures) => boolean
+  /** Joins a user namespace by its path. */
+  readonly userNamespaces: boolean
   /** Makes no container where a cgroup v2 tree with controllers in it lies beside v1 hierarchies. */
   readonly refusesHybridCgroups: boolean
   /** Words by which its log says that the program to run is missing or may not be executed. */
@@ -34,6 +36,7 @@ export const RUNTIMES: Readonly<Record<RuntimeKind, RuntimeTraits>> = {
     oldestSafeOciVersion: '1.0.2',
     features: true,
     idmapMounts: (f) => f.idmap,
+    userNamespaces: true,
     refusesHybridCgroups: false,
     badCommand: BAD_COMMAND,
     unknownContainer: /container does not exist|does not exist/i,
@@ -42,6 +45,7 @@ export const RUNTIMES: Readonly<Record<RuntimeKind, RuntimeTraits>> = {
     oldestSafeOciVersion: '1.0.2',
     features: true,
     idmapMounts: (f) => f.idmap,
+    userNamespaces: true,
     refusesHybridCgroups: true,
     badCommand: BAD_COMMAND,
     unknownContainer:
@@ -51,6 +55,7 @@ export const RUNTIMES: Readonly<Record<RuntimeKind, RuntimeTraits>> = {
     oldestSafeOciVersion: '1.0.2',
     features: false,
     idmapMounts: () => false,
+    userNamespaces: false,
     refusesHybridCgroups: false,
     badCommand: BAD_COMMAND,
     unknownContainer: /does not exist|file does not exist/i,

@@ -2,11 +2,11 @@
 /**
  * Letting ourselves in at a registry: challenges, Basic, Bearer tokens from a token endpoint. Credentials go
  * to the host that they are for and to the token endpoint that this host names, and nowhere else; they never
- * stand in an error. One Authorizer belongs to one pull and forgets everything with it.
+ * stand in an error. One Authorizer belongs to one pull or push and forgets everything with it.
  */
 import { Fault } from '../../base/fault.ts'
-import { isEmptyAuth, PULL, type RegistryAuth } from '../../model/pull-policy.ts'
-import { apiHostOf } from '../../model/reference.ts'
+import { PULL } from '../../model/pull-policy.ts'
+import type { CredentialLookup, Credentials } from './credentials.ts'
 import type { RegistryHost, TlsSettings } from './hosts-toml.ts'
 import { type HttpReply, readAll, shownUrl } from './http.ts'
 import { persist } from './retry.ts'
@@ -16,9 +16,17 @@ export interface Challenge {
   readonly params: Readonly<Record<string, string>>
 }
 
-interface BasicPair {
-  readonly username: string
-  readonly password: string
+export interface AuthorizerOptions {
+  /** Asked only when a host has asked for credentials. */
+  readonly lookup: CredentialLookup
+  /** Path of the repository, where the host names no other; without one it is about the registry itself, as for a login. */
+  readonly repository?: string
+  /**
+   * What a token must allow, in the words of a token endpoint: `pull` (the default), or `pull,push` to upload.
+   * With `pull` a scope that the registry names goes before ours; else ours is asked for, beside those that it
+   * names for other repositories.
+   */
+  readonly actions?: 'pull' | 'pull,push'
 }
 
 /** The challenges of WWW-Authenticate values; schemes in lower case, one value may hold several challenges. */
@@ -43,66 +51,23 @@ export function parseChallenges(values: readonly string[]): Challenge[] {
   return found
 }
 
-/** host[:port] of `serverAddress`, which may be a URL or a bare host; Docker Hub's names are one. */
-function hostOfServer(address: string): string {
-  let host: string
-  try {
-    const url = new URL(/^https?:\/\//i.test(address) ? address : `https://${address}`)
-    host = url.host
-  } catch {
-    return ''
-  }
-  return host === 'docker.io' || host === 'index.docker.io' ? apiHostOf('docker.io') : host
-}
-
-/**
- * May the credentials of a request for images of `domain` be shown to `host`? With a server address it must be
- * that host; without one, the registry that the image's name says.
- */
-export function credentialsFit(auth: RegistryAuth, domain: string, host: URL): boolean {
-  const wanted = auth.serverAddress ? hostOfServer(auth.serverAddress) : apiHostOf(domain)
-  const plain = (name: string) => name.toLowerCase().replace(/:(443|80)$/, '')
-  return wanted !== '' && plain(wanted) === plain(host.host)
-}
-
-function basicOf(auth: RegistryAuth): BasicPair | undefined {
-  if (auth.username) return { username: auth.username, password: auth.password ?? '' }
-  if (!auth.auth) return undefined
-  const text = Buffer.from(auth.auth, 'base64').toString('utf8').replace(/\0+$/, '')
-  const colon = text.indexOf(':')
-  if (colon < 0) {
-    throw new Fault('invalid', 'the field "auth" of the credentials is not base64 of "user:password"')
-  }
-  return { username: text.slice(0, colon), password: text.slice(colon + 1) }
-}
-
-const basicHeader = (pair: BasicPair) =>
+const basicHeader = (pair: NonNullable<Credentials['basic']>) =>
   `Basic ${Buffer.from(`${pair.username}:${pair.password}`).toString('base64')}`
 
 export class Authorizer {
-  readonly #auth: RegistryAuth
-  readonly #domain: string
-  readonly #path: string
-  /** Authorization header by origin of the host it is for. */
+  readonly #options: AuthorizerOptions
+  /** Authorization header by origin of the host it is for, and repository there. */
   readonly #headers = new Map<string, string>()
   readonly #pending = new Map<string, Promise<void>>()
   readonly #secrets = new Set<string>()
 
-  constructor(auth: RegistryAuth, image: { readonly domain: string; readonly path: string }) {
-    this.#auth = auth
-    this.#domain = image.domain
-    this.#path = image.path
-    for (const secret of [auth.password, auth.auth, auth.identityToken, auth.registryToken])
-      this.#remember(secret)
-    const pair = basicOf(auth)
-    if (pair) {
-      this.#remember(pair.password)
-      this.#remember(basicHeader(pair).slice('Basic '.length))
-    }
+  constructor(options: AuthorizerOptions) {
+    this.#options = options
   }
 
   #remember(secret: string | undefined): void {
-    if (secret !== undefined && secret.length >= 3) this.#secrets.add(secret)
+    if (secret === undefined || secret.length < 3) return
+    this.#secrets.add(secret).add(encodeURIComponent(secret.toWellFormed()))
   }
 
   /** Text of a registry with our secrets taken out: some echo what they were sent. */
@@ -112,64 +77,99 @@ export class Authorizer {
     return clean
   }
 
-  #credentialsFor(host: RegistryHost): RegistryAuth {
-    return credentialsFit(this.#auth, this.#domain, host.base) ? this.#auth : {}
+  /**
+   * Sends a request for `host` with what is known to let us in there, and once more after the answer to each of
+   * two challenges. Resolves with any other status, throws as `#answer`. @abort stops
+   */
+  async send(
+    host: RegistryHost,
+    signal: AbortSignal,
+    request: (headers: Readonly<Record<string, string>>) => Promise<HttpReply>,
+  ): Promise<HttpReply> {
+    for (let round = 0; ; round++) {
+      const sent = this.#headers.get(this.#placeOf(host))
+      const reply = await request({ ...host.headers, ...(sent === undefined ? {} : { authorization: sent }) })
+      if (reply.status !== 401 || round >= 2) return reply
+      reply.body.resume()
+      await this.#answer(host, reply, { sent, signal })
+    }
   }
 
-  /** What is known to let us in at `host`, or nothing before the first challenge. */
-  header(host: RegistryHost): string | undefined {
-    const known = this.#headers.get(host.base.origin)
-    if (known !== undefined) return known
-    const token = this.#credentialsFor(host).registryToken
-    return token ? `Bearer ${token}` : undefined
+  #repositoryAt(host: RegistryHost): string | undefined {
+    return host.repository ?? this.#options.repository
+  }
+
+  #placeOf(host: RegistryHost): string {
+    return `${host.base.origin} ${this.#repositoryAt(host) ?? ''}`
   }
 
   /**
    * Answers a 401 of `host`. Requests that were refused at the same time share one token. Throws `denied` when
-   * there is nothing to answer with. @abort stops
+   * there is nothing to answer with, or when another host asks, to which `host` has redirected: what is for the
+   * one must not be had by the other. Throws what the lookup throws. @abort stops
    */
-  async answer(
+  async #answer(
     host: RegistryHost,
     reply: HttpReply,
     refused: { sent: string | undefined; signal: AbortSignal },
   ): Promise<void> {
     const origin = host.base.origin
-    if (this.#headers.get(origin) !== refused.sent) return
-    const running = this.#pending.get(origin)
+    if (reply.url.origin !== origin)
+      throw new Fault(
+        'denied',
+        `${origin} redirects to ${shownUrl(reply.url)}, which asks for authentication`,
+      )
+    const place = this.#placeOf(host)
+    if (this.#headers.get(place) !== refused.sent) return
+    const running = this.#pending.get(place)
     if (running) return running
     const work = this.#obtain(host, parseChallenges(reply.challenges), refused.signal).finally(() =>
-      this.#pending.delete(origin),
+      this.#pending.delete(place),
     )
-    this.#pending.set(origin, work)
+    this.#pending.set(place, work)
     return work
   }
 
   async #obtain(host: RegistryHost, challenges: readonly Challenge[], signal: AbortSignal): Promise<void> {
-    const auth = this.#credentialsFor(host)
-    const pair = basicOf(auth)
-    const who = isEmptyAuth(auth) ? 'no credentials were given for it' : 'the credentials were refused'
+    const found = await this.#options.lookup(host.base, this.#repositoryAt(host) ?? '')
+    const { basic, identityToken, registryToken } = found ?? {}
+    for (const secret of [basic?.password, identityToken, registryToken]) this.#remember(secret)
+    if (basic) this.#remember(basicHeader(basic).slice('Basic '.length))
+    const who = found ? `the credentials of ${found.from} were refused` : 'no credentials were given for it'
     const bearer = challenges.find((c) => c.scheme === 'bearer')
-    if (bearer) {
-      const token = await this.#token(host, bearer, { auth, pair, signal })
+    let header: string | undefined
+    if (bearer && registryToken === undefined) {
+      const token = await this.#token(host, bearer, { found, who, signal })
       this.#remember(token)
-      this.#headers.set(host.base.origin, `Bearer ${token}`)
-      return
+      header = `Bearer ${token}`
+    } else {
+      const asked = bearer !== undefined || challenges.some((c) => c.scheme === 'basic')
+      const own = bearer ? `Bearer ${registryToken}` : basic && basicHeader(basic)
+      if (!asked || own === undefined || this.#headers.get(this.#placeOf(host)) === own)
+        throw new Fault('denied', `${host.base.origin} asks for authentication: ${who}`)
+      header = own
     }
-    const basic = challenges.some((c) => c.scheme === 'basic')
-    const header = pair === undefined ? undefined : basicHeader(pair)
-    if (!basic || header === undefined || this.#headers.get(host.base.origin) === header) {
-      throw new Fault('denied', `${host.base.origin} asks for authentication: ${who}`)
-    }
-    this.#headers.set(host.base.origin, header)
+    this.#headers.set(this.#placeOf(host), header)
+  }
+
+  /** What a token is asked for: see `actions`. */
+  #scopes(host: RegistryHost, challenge: Challenge): string[] {
+    const repository = this.#repositoryAt(host)
+    const { actions = 'pull' } = this.#options
+    const named = (challenge.params.scope ?? '').split(' ').filter((s) => s !== '')
+    if (repository === undefined || (actions === 'pull' && named.length > 0)) return named
+    const mine = `repository:${repository}:`
+    return [`${mine}${actions}`, ...named.filter((s) => !s.startsWith(mine))]
   }
 
   async #token(
     host: RegistryHost,
     challenge: Challenge,
-    how: { auth: RegistryAuth; pair: BasicPair | undefined; signal: AbortSignal },
+    how: { found: Credentials | undefined; who: string; signal: AbortSignal },
   ): Promise<string> {
     const realm = realmOf(host, challenge)
-    const scope = challenge.params.scope || `repository:${this.#path}:pull`
+    const scopes = this.#scopes(host, challenge)
+    const { basic, identityToken } = how.found ?? {}
     const service = challenge.params.service
     const tls: TlsSettings = realm.origin === host.base.origin ? host.tls : { ...host.tls, client: [] }
     const common = {
@@ -179,13 +179,13 @@ export class Authorizer {
       headers: { accept: 'application/json' },
     }
     let reply: HttpReply
-    if (how.auth.identityToken) {
+    if (identityToken !== undefined) {
       const form = new URLSearchParams({
         grant_type: 'refresh_token',
         client_id: 'gantry',
-        scope,
+        ...(scopes.length === 0 ? {} : { scope: scopes.join(' ') }),
         ...(service === undefined ? {} : { service }),
-        refresh_token: how.auth.identityToken,
+        refresh_token: identityToken,
       })
       const headers = { ...common.headers, 'content-type': 'application/x-www-form-urlencoded' }
       reply = await persist({
@@ -199,21 +199,18 @@ export class Authorizer {
     } else {
       const url = new URL(realm)
       if (service !== undefined) url.searchParams.set('service', service)
-      for (const one of scope.split(' ').filter((s) => s !== '')) url.searchParams.append('scope', one)
-      if (how.pair) url.searchParams.set('account', how.pair.username)
-      const privateHeaders: Record<string, string> = how.pair ? { authorization: basicHeader(how.pair) } : {}
+      for (const one of scopes) url.searchParams.append('scope', one)
+      if (basic) url.searchParams.set('account', basic.username)
+      const privateHeaders: Record<string, string> = basic ? { authorization: basicHeader(basic) } : {}
       reply = await persist({ ...common, method: 'GET', url, privateHeaders })
     }
-    return this.#readToken(reply, realm)
+    return this.#readToken(reply, realm, how.who)
   }
 
-  async #readToken(reply: HttpReply, realm: URL): Promise<string> {
+  async #readToken(reply: HttpReply, realm: URL, who: string): Promise<string> {
     const body = (await readAll(reply, realm, PULL.replyBytes)).toString('utf8')
     if (reply.status === 401 || reply.status === 403 || reply.status === 400) {
-      throw new Fault(
-        'denied',
-        `${shownUrl(realm)} gives no token (HTTP ${reply.status}): check the credentials`,
-      )
+      throw new Fault('denied', `${shownUrl(realm)} gives no token (HTTP ${reply.status}): ${who}`)
     }
     if (reply.status !== 200) {
       throw new Fault('unavailable', `${shownUrl(realm)} gives no token (HTTP ${reply.status})`, {

@@ -4,7 +4,12 @@
  * secrets to another origin, and bodies that may not fall silent. Loaded by the worker process only.
  * Knows nothing of registries, and does not try again: `client.ts` does.
  */
-import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http'
+import {
+  type ClientRequest,
+  Agent as HttpAgent,
+  request as httpRequest,
+  type IncomingMessage,
+} from 'node:http'
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
 import { getCACertificates } from 'node:tls'
 import { errnoCode, Fault } from '../../base/fault.ts'
@@ -13,20 +18,30 @@ import { clip } from '../../model/ids.ts'
 import { PULL } from '../../model/pull-policy.ts'
 import { isLoopback, type TlsSettings } from './hosts-toml.ts'
 
+/** A body that is not held in memory; it is opened anew each time it is sent. */
+export interface HttpBody {
+  readonly bytes: number
+  open(): AsyncIterable<Buffer>
+}
+
 export interface HttpCall {
-  readonly method: 'GET' | 'POST'
+  readonly method: 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH'
   readonly url: URL
   readonly headers: Readonly<Record<string, string>>
   /** Headers that go to this origin only: credentials, and what hosts.toml adds. */
   readonly privateHeaders: Readonly<Record<string, string>>
-  readonly body?: string
+  readonly body?: string | Buffer | HttpBody
   readonly tls: TlsSettings
   readonly connectMs: number
+  /** Longest wait for the answer, milliseconds. */
+  readonly stallMs?: number
   readonly signal: AbortSignal
 }
 
 export interface HttpReply {
   readonly status: number
+  /** Who answered: after redirects it may be another host. */
+  readonly url: URL
   readonly headers: IncomingMessage['headers']
   /** All values of WWW-Authenticate. */
   readonly challenges: readonly string[]
@@ -70,7 +85,10 @@ function redirectTarget(from: URL, location: string): URL {
     throw new Fault('unavailable', `${shownUrl(from)} redirects to something that is not a URL`)
   }
   if (next.protocol !== 'https:' && next.protocol !== from.protocol) {
-    throw new Fault('denied', `${shownUrl(from)} redirects from https to ${shownUrl(next)}: refused`)
+    throw new Fault(
+      'denied',
+      `${shownUrl(from)} redirects to ${next.protocol}//${next.host}: refused, as that is not ${from.protocol}//`,
+    )
   }
   next.username = ''
   next.password = ''
@@ -92,7 +110,11 @@ function once(call: HttpCall): Promise<HttpReply> {
       ...call.headers,
       ...call.privateHeaders,
     }
-    if (call.body !== undefined) headers['content-length'] = String(Buffer.byteLength(call.body))
+    const { body: sent } = call
+    const streamed = typeof sent === 'object' && !Buffer.isBuffer(sent) ? sent : undefined
+    const whole = typeof sent === 'string' || Buffer.isBuffer(sent) ? sent : undefined
+    if (streamed) headers['content-length'] = String(streamed.bytes)
+    else if (whole !== undefined) headers['content-length'] = String(Buffer.byteLength(whole))
     const send = secure ? httpsRequest : httpRequest
     const req = send(call.url, { method: call.method, headers, agent: agentFor(call), signal: call.signal })
     const where = shownUrl(call.url)
@@ -103,7 +125,8 @@ function once(call: HttpCall): Promise<HttpReply> {
     let timer = setTimeout(late('no connection', call.connectMs), call.connectMs)
     const answerTimer = () => {
       clearTimeout(timer)
-      timer = setTimeout(late('no answer', PULL.stallMs), PULL.stallMs)
+      const ms = call.stallMs ?? PULL.stallMs
+      timer = setTimeout(late('no answer', ms), ms)
     }
     req.on('socket', (socket) => {
       if (socket.connecting) socket.once(secure ? 'secureConnect' : 'connect', answerTimer)
@@ -112,15 +135,40 @@ function once(call: HttpCall): Promise<HttpReply> {
     req.on('response', (body) => {
       clearTimeout(timer)
       body.on('error', () => {})
+      // An answer before the end of what is sent: the rest is not wanted, and the connection cannot be kept.
+      if (!req.writableEnded) body.once('close', () => req.destroy())
       const challenges = body.headersDistinct['www-authenticate'] ?? []
-      resolve({ status: body.statusCode ?? 0, headers: body.headers, challenges, body })
+      resolve({ status: body.statusCode ?? 0, url: call.url, headers: body.headers, challenges, body })
     })
     req.on('error', (e) => {
       clearTimeout(timer)
-      reject(call.signal.aborted ? abortFault(call.signal) : unreachable(call.url, e))
+      if (call.signal.aborted) return reject(abortFault(call.signal))
+      // A kept connection that the host has closed meanwhile: that says nothing about the host.
+      if (req.reusedSocket && !streamed && errnoCode(e) === 'ECONNRESET') return resolve(once(call))
+      reject(unreachable(call.url, e))
     })
-    req.end(call.body)
+    if (streamed) void sendBody(req, streamed, answerTimer)
+    else req.end(whole)
   })
+}
+
+/** Sends a body at the pace of the connection; each step forward starts the wait for the answer anew. */
+async function sendBody(req: ClientRequest, body: HttpBody, onStep: () => void): Promise<void> {
+  let over = false
+  for (const event of ['close', 'response']) req.once(event, () => (over = true))
+  try {
+    for await (const piece of body.open()) {
+      if (over) return
+      if (req.write(piece)) continue
+      await new Promise<void>((resolve) => {
+        for (const event of ['drain', 'close', 'response']) req.once(event, () => resolve())
+      })
+      if (!over) onStep()
+    }
+    if (!over) req.end()
+  } catch (e) {
+    req.destroy(e instanceof Error ? e : new Error(String(e)))
+  }
 }
 
 /** A connection error as a Fault; keeps `code` in the cause for the decision to try again. */
@@ -164,25 +212,30 @@ export function closeConnections(): void {
   agents.clear()
 }
 
+/** When a body is given up. */
+export interface Pace {
+  readonly stallMs: number
+  /** Fewer than `bytes` in `ms` of waiting are too slow. */
+  readonly slow?: { readonly bytes: number; readonly ms: number }
+}
+
 /**
- * The pieces of a body as they come. A host that says nothing for `stallMs` while we wait for it is a
- * `timeout`; the time that the consumer takes does not count. @abort stops
+ * The pieces of a body as they come. A host that says nothing for `stallMs` while we wait for it, or is slow, is
+ * a `timeout`; the time that the consumer takes does not count. @abort stops
  */
 export async function* pieces(
   body: IncomingMessage,
   url: URL,
-  stallMs: number = PULL.stallMs,
+  pace: Pace = { stallMs: PULL.stallMs },
 ): AsyncGenerator<Buffer> {
   const from: AsyncIterator<unknown> = body[Symbol.asyncIterator]()
+  const late = (what: string) =>
+    new Fault('timeout', `${shownUrl(url)}: ${what}`, { reason: 'RegistryUnavailable' })
+  let [waitedMs, bytes] = [0, 0]
   try {
     for (;;) {
-      const timer = setTimeout(() => {
-        body.destroy(
-          new Fault('timeout', `${shownUrl(url)}: silent for ${stallMs} ms`, {
-            reason: 'RegistryUnavailable',
-          }),
-        )
-      }, stallMs)
+      const timer = setTimeout(() => body.destroy(late(`silent for ${pace.stallMs} ms`)), pace.stallMs)
+      const since = performance.now()
       let step: IteratorResult<unknown>
       try {
         step = await from.next()
@@ -192,7 +245,14 @@ export async function* pieces(
         clearTimeout(timer)
       }
       if (step.done) return
-      if (Buffer.isBuffer(step.value)) yield step.value
+      if (!Buffer.isBuffer(step.value)) continue
+      waitedMs += performance.now() - since
+      bytes += step.value.length
+      if (pace.slow && waitedMs >= pace.slow.ms) {
+        if (bytes < pace.slow.bytes) throw late(`only ${bytes} bytes in ${Math.round(waitedMs)} ms`)
+        waitedMs = bytes = 0
+      }
+      yield step.value
     }
   } finally {
     body.destroy()

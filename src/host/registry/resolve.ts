@@ -3,9 +3,19 @@
  * From a reference to what has to be fetched: index → the manifest of this platform → configuration, each
  * parsed with suspicion. Everything a registry says is checked here once; below it is trusted.
  */
-import { asFault, Fault } from '../../base/fault.ts'
+import { Fault } from '../../base/fault.ts'
+import {
+  type Descriptor,
+  descriptorIn,
+  digestIn,
+  type Json,
+  listIn,
+  objectIn,
+  parseDocument,
+  textIn,
+} from '../../model/document.ts'
 import { clip } from '../../model/ids.ts'
-import type { ImageConfig } from '../../model/image.ts'
+import type { ImageBlobs, ImageConfig } from '../../model/image.ts'
 import {
   choosePlatform,
   formatPlatform,
@@ -14,13 +24,17 @@ import {
   platformRank,
 } from '../../model/platform.ts'
 import { PULL } from '../../model/pull-policy.ts'
-import { type Digest, parseDigest, type Reference } from '../../model/reference.ts'
-import { type Descriptor, type FetchedManifest, type RegistryClient, sha256Of } from './client.ts'
+import type { Digest, Reference } from '../../model/reference.ts'
+import { readArtifact } from './artifact.ts'
+import { sha256Of } from './client.ts'
+import type { FetchedManifest, ImageSource } from './source.ts'
 
 export interface ResolvedLayer extends Descriptor {
   readonly diffId: Digest
   /** sha256 over this layer's and all lower layers' diff ids. */
   readonly chainId: Digest
+  /** Of an artifact: the blob is this file, and no archive. */
+  readonly file?: string
 }
 
 export interface ResolvedImage {
@@ -32,11 +46,12 @@ export interface ResolvedImage {
   readonly architecture: string
   readonly createdAt: string
   readonly config: ImageConfig
+  readonly blobs: ImageBlobs
   /** Bottom first. */
   readonly layers: readonly ResolvedLayer[]
+  /** Set: an artifact of that type. */
+  readonly artifactType?: string
 }
-
-type Json = Readonly<Record<string, unknown>>
 
 const INDEX_TYPES = new Set([
   'application/vnd.oci.image.index.v1+json',
@@ -56,21 +71,21 @@ const FOREIGN_LAYER = /nondistributable|rootfs\.foreign/
 
 /** Resolves `ref` for `host`'s platform. Throws Faults that name what does not fit; the caller names the image. @abort stops */
 export async function resolveImage(
-  client: RegistryClient,
+  source: ImageSource,
   ref: Reference,
   host: Platform,
 ): Promise<ResolvedImage> {
-  const target = await client.manifest(ref.digest ?? ref.tag ?? 'latest')
+  const target = await source.manifest(ref.digest ?? ref.tag ?? 'latest')
   let current = target
   for (let depth = 0; ; depth++) {
     const parsed = parseObject(current.bytes, `manifest ${current.digest}`)
     if (kindOfManifest(parsed, current) === 'manifest') {
-      return readManifest(client, parsed, { host, target, manifest: current })
+      return readManifest(source, parsed, { host, target, manifest: current })
     }
     if (depth >= PULL.indexDepth)
       throw new Fault('unsupported', `indexes are nested more than ${PULL.indexDepth} deep`)
     const chosen = chooseManifest(parsed, host, `index ${current.digest}`)
-    current = await client.manifest(chosen.digest, chosen)
+    current = await source.manifest(chosen.digest, chosen)
   }
 }
 
@@ -97,15 +112,15 @@ function kindOfManifest(parsed: Json, from: FetchedManifest): 'index' | 'manifes
 }
 
 function chooseManifest(index: Json, host: Platform, where: string): Descriptor {
-  const entries = list(index.manifests, `${where}: manifests`)
+  const entries = listIn(index.manifests, `${where}: manifests`)
   const offers = entries.flatMap((entry, i) => {
     const field = `${where}: manifests[${i}]`
-    const one = object(entry, field)
-    const type = text(one.mediaType ?? '', `${field}.mediaType`)
+    const one = objectIn(entry, field)
+    const type = textIn(one.mediaType ?? '', `${field}.mediaType`)
     if (type !== '' && !INDEX_TYPES.has(type) && !MANIFEST_TYPES.has(type)) return []
-    const descriptor = parseDescriptor(one, field)
+    const descriptor = descriptorIn(one, field)
     const platform =
-      one.platform === undefined ? undefined : parsePlatform(object(one.platform, field), field)
+      one.platform === undefined ? undefined : parsePlatform(objectIn(one.platform, field), field)
     return [{ descriptor, platform }]
   })
   const named = offers.flatMap((o) =>
@@ -129,28 +144,24 @@ function chooseManifest(index: Json, host: Platform, where: string): Descriptor 
 }
 
 async function readManifest(
-  client: RegistryClient,
+  source: ImageSource,
   parsed: Json,
   at: { host: Platform; target: FetchedManifest; manifest: FetchedManifest },
 ): Promise<ResolvedImage> {
   const where = `manifest ${at.manifest.digest}`
-  const configAt = parseDescriptor(object(parsed.config, `${where}: config`), `${where}: config`)
-  if (!CONFIG_TYPES.has(configAt.mediaType)) {
-    throw new Fault(
-      'unsupported',
-      `${where}: its configuration is "${clip(configAt.mediaType)}": this is an artifact, not an image that can run`,
-    )
-  }
-  const layers = list(parsed.layers, `${where}: layers`)
+  const configAt = descriptorIn(objectIn(parsed.config, `${where}: config`), `${where}: config`)
+  if (configAt.mediaType === '') throw new Fault('corrupt', `${where}: config: it has no media type`)
+  const layers = listIn(parsed.layers, `${where}: layers`)
   if (layers.length > PULL.layers)
     throw new Fault(
       'unsupported',
       `${where}: ${layers.length} layers, more than ${PULL.layers} cannot be mounted`,
     )
+  if (!CONFIG_TYPES.has(configAt.mediaType)) return readArtifact(source, parsed, { ...at, configAt, layers })
   const blobs = layers.map((layer, i) =>
-    parseLayer(object(layer, `${where}: layers[${i}]`), `${where}: layers[${i}]`),
+    parseLayer(objectIn(layer, `${where}: layers[${i}]`), `${where}: layers[${i}]`),
   )
-  const bytes = await client.smallBlob(configAt, PULL.configBytes)
+  const bytes = await source.smallBlob(configAt, PULL.configBytes)
   const config = parseConfig(bytes, `configuration ${configAt.digest}`)
   if (config.os !== '' && platformRank(at.host, config) === undefined) {
     throw new Fault(
@@ -173,6 +184,7 @@ async function readManifest(
     architecture: config.architecture,
     createdAt: config.createdAt,
     config: config.config,
+    blobs: { config: bytes.toString('base64'), manifest: at.manifest.bytes.toString('base64') },
     layers: chain(blobs, config.diffIds),
   }
 }
@@ -190,11 +202,17 @@ export function chain(blobs: readonly Descriptor[], diffIds: readonly Digest[]):
 }
 
 function parseLayer(layer: Json, where: string): Descriptor {
-  const blob = parseDescriptor(layer, where)
+  const blob = descriptorIn(layer, where)
   if (FOREIGN_LAYER.test(blob.mediaType)) {
     throw new Fault(
       'unsupported',
       `${where}: "${clip(blob.mediaType)}" is kept outside the registry: such layers are not fetched`,
+    )
+  }
+  if (blob.mediaType.endsWith('+encrypted')) {
+    throw new Fault(
+      'unsupported',
+      `${where}: "${clip(blob.mediaType)}" is encrypted, and images are not decrypted here: pull one that is not encrypted`,
     )
   }
   if (!LAYER.test(blob.mediaType))
@@ -202,19 +220,11 @@ function parseLayer(layer: Json, where: string): Descriptor {
   return blob
 }
 
-function parseDescriptor(value: Json, where: string): Descriptor {
-  const size = value.size
-  if (typeof size !== 'number' || !Number.isSafeInteger(size) || size < 0)
-    throw new Fault('corrupt', `${where}: size is not a number of bytes`)
-  const digest = digestIn(value.digest, `${where}: digest`)
-  return { mediaType: text(value.mediaType ?? '', `${where}: mediaType`), digest, size }
-}
-
 function parsePlatform(value: Json, where: string): Platform {
-  const variant = text(value.variant ?? '', `${where}: variant`)
+  const variant = textIn(value.variant ?? '', `${where}: variant`)
   return {
-    os: text(value.os ?? '', `${where}: os`),
-    architecture: text(value.architecture ?? '', `${where}: architecture`),
+    os: textIn(value.os ?? '', `${where}: os`),
+    architecture: textIn(value.architecture ?? '', `${where}: architecture`),
     ...(variant === '' ? {} : { variant }),
   }
 }
@@ -228,15 +238,15 @@ interface ParsedConfig extends Platform {
 /** Parses an image configuration; throws `corrupt` naming the field. */
 export function parseConfig(bytes: Buffer, where: string): ParsedConfig {
   const root = parseObject(bytes, where)
-  const rootfs = object(root.rootfs, `${where}: rootfs`)
+  const rootfs = objectIn(root.rootfs, `${where}: rootfs`)
   const field = `${where}: rootfs.diff_ids`
-  const diffIds = list(rootfs.diff_ids ?? [], field).map((d) => digestIn(d, field))
-  const inner = object(root.config ?? {}, `${where}: config`)
-  const str = (key: string) => text(inner[key] ?? '', `${where}: config.${key}`)
+  const diffIds = listIn(rootfs.diff_ids ?? [], field).map((d) => digestIn(d, field))
+  const inner = objectIn(root.config ?? {}, `${where}: config`)
+  const str = (key: string) => textIn(inner[key] ?? '', `${where}: config.${key}`)
   const strings = (key: string) =>
-    list(inner[key] ?? [], `${where}: config.${key}`).map((v) => text(v, `${where}: config.${key}`))
-  const labels = Object.entries(object(inner.Labels ?? {}, `${where}: config.Labels`)).map(
-    ([k, v]) => [k, text(v, `${where}: config.Labels`)] as const,
+    listIn(inner[key] ?? [], `${where}: config.${key}`).map((v) => textIn(v, `${where}: config.${key}`))
+  const labels = Object.entries(objectIn(inner.Labels ?? {}, `${where}: config.Labels`)).map(
+    ([k, v]) => [k, textIn(v, `${where}: config.Labels`)] as const,
   )
   const config: ImageConfig = {
     env: strings('Env'),
@@ -244,52 +254,18 @@ export function parseConfig(bytes: Buffer, where: string): ParsedConfig {
     cmd: strings('Cmd'),
     workingDir: str('WorkingDir'),
     user: str('User'),
-    volumes: Object.keys(object(inner.Volumes ?? {}, `${where}: config.Volumes`)),
+    volumes: Object.keys(objectIn(inner.Volumes ?? {}, `${where}: config.Volumes`)),
     stopSignal: str('StopSignal'),
     labels: Object.fromEntries(labels),
   }
   return {
     ...parsePlatform(root, where),
-    createdAt: text(root.created ?? '', `${where}: created`),
+    createdAt: textIn(root.created ?? '', `${where}: created`),
     config,
     diffIds,
   }
 }
 
 function parseObject(bytes: Buffer, where: string): Json {
-  let value: unknown
-  try {
-    value = JSON.parse(bytes.toString('utf8'))
-  } catch (e) {
-    throw new Fault('corrupt', `${where}: not JSON`, { cause: e })
-  }
-  return object(value, where)
-}
-
-function object(value: unknown, where: string): Json {
-  if (typeof value !== 'object' || value === null || Array.isArray(value))
-    throw new Fault('corrupt', `${where} is not an object`)
-  return Object.fromEntries(Object.entries(value))
-}
-
-function list(value: unknown, where: string): readonly unknown[] {
-  if (!Array.isArray(value)) throw new Fault('corrupt', `${where} is not a list`)
-  return value
-}
-
-function text(value: unknown, where: string): string {
-  if (typeof value !== 'string') throw new Fault('corrupt', `${where} is not a text`)
-  return value
-}
-
-function digestIn(value: unknown, where: string): Digest {
-  try {
-    return parseDigest(text(value, where))
-  } catch (e) {
-    const fault = asFault(e)
-    // What a user may mistype is `invalid`; what a registry sends wrong is `corrupt`.
-    throw fault.kind === 'invalid'
-      ? new Fault('corrupt', `${where}: ${fault.message}`)
-      : Fault.during(where, e)
-  }
+  return objectIn(parseDocument(bytes.toString('utf8'), where), where)
 }

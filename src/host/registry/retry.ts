@@ -8,6 +8,15 @@ import { abortFault } from '../../base/scope.ts'
 import { isPassingCode, isPassingStatus, PULL, retryDelayMs } from '../../model/pull-policy.ts'
 import { exchange, type HttpCall, type HttpReply } from './http.ts'
 
+export interface Retry {
+  readonly attempts: number
+  /** Longest wait that is worth it, milliseconds. */
+  readonly maxWaitMs?: number
+}
+
+/** At the last host: there is nothing to do but to try again. */
+const LAST_RETRY: Retry = { attempts: PULL.attempts, maxWaitMs: PULL.retryAfterMaxMs }
+
 /** May the failure of a connection pass by itself? */
 export function isPassing(error: unknown): boolean {
   if (!(error instanceof Fault)) return isPassingCode(errnoCode(error))
@@ -18,7 +27,7 @@ export function isPassing(error: unknown): boolean {
  * `exchange`, repeated with growing waits while the failure may pass. Resolves with the last reply, also when
  * that is a 429 or 5xx; throws the last error of the connection. @abort stops
  */
-export async function persist(call: HttpCall, attempts: number = PULL.attempts): Promise<HttpReply> {
+export async function persist(call: HttpCall, how: Retry = LAST_RETRY): Promise<HttpReply> {
   for (let next = 2; ; next++) {
     let failure: unknown
     let reply: HttpReply | undefined
@@ -29,7 +38,7 @@ export async function persist(call: HttpCall, attempts: number = PULL.attempts):
       if (!isPassing(e)) throw e
       failure = e
     }
-    const delay = next > attempts ? undefined : backoff(next, reply?.headers['retry-after'])
+    const delay = backoff(next, { ...how, retryAfter: reply?.headers['retry-after'] })
     if (delay === undefined) {
       if (reply) return reply
       throw failure
@@ -40,8 +49,11 @@ export async function persist(call: HttpCall, attempts: number = PULL.attempts):
 }
 
 /** Milliseconds before attempt `next`, or undefined when there will be none. */
-export function backoff(next: number, retryAfter?: string): number | undefined {
-  return retryDelayMs(next, { retryAfter, nowMs: Date.now(), jitter: Math.random() })
+export function backoff(
+  next: number,
+  how: Retry & { readonly retryAfter?: string | undefined } = LAST_RETRY,
+): number | undefined {
+  return retryDelayMs(next, { ...how, nowMs: Date.now(), jitter: Math.random() })
 }
 
 /** Sleeps. @abort stops */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * What `gantry-unpack` says in its one JSON line: the parser, and the Faults its errors become. Pure. The line
+ * What `gantry-unpack` says in its one JSON line: the parsers, and the Faults its errors become. Pure. The line
  * comes from a process that has read hostile input, so it is checked field by field, and its text is cut.
  */
 import { Fault, type FaultKind } from '../../base/fault.ts'
@@ -17,7 +17,7 @@ export interface UnpackResult {
   readonly inodes: number
   /**
    * Directories that the archive uses but does not describe, made 0755 root:root: their real owner and mode are
-   * in a lower layer. At most 4096 and 1 MiB of names; a warning says so when there were more.
+   * in a lower layer. At most 1000 and 1 MiB of names; a warning says so when there were more.
    */
   readonly implied: readonly string[]
   /** All of those, named or not: at most this many. */
@@ -26,44 +26,99 @@ export interface UnpackResult {
   readonly xattrsSkipped: number
   /** Real 0:0 character devices: overlayfs takes them for whiteouts. */
   readonly zeroDevices: number
+  /** The size of the record; 0 without one. */
+  readonly recordBytes: number
+  /** Why `packLayer` will not be able to give this layer back; empty: it will. */
+  readonly lost: string
   /** Sandbox steps that this kernel refused, and what else is worth a log line. */
   readonly warnings: readonly string[]
 }
 
-export interface UnpackExit {
+export interface PackResult {
+  readonly diffId: string
+  /** Of the tar stream. */
+  readonly bytes: number
+}
+
+export interface VerifyResult {
+  /** The layer is what its record says. */
+  readonly whole: boolean
+  /** Entries that were compared. */
+  readonly entries: number
+  /** The first difference: a path in the layer ('' is its root or the record) and a sentence; empty when whole. */
+  readonly path: string
+  readonly problem: string
+}
+
+/** How a run ended, its answer line, and what else it said. */
+export interface ProgramExit {
   readonly code: number
   readonly signal: number
-  readonly stdout: string
+  readonly answer: string
   readonly stderr: string
 }
 
 const KINDS: readonly FaultKind[] = ['corrupt', 'unsupported', 'exhausted', 'internal']
 const MAX_TEXT = 1_000
 
-/** The result of a program that ended by itself. Throws the Fault of what it reported; names the layer. */
-export function readResult(digest: string, exit: UnpackExit): UnpackResult {
-  const value = parseLine(exit.stdout)
-  const error = value === undefined ? undefined : member(value, 'error')
-  if (error !== undefined) throw reported(digest, error)
-  if (exit.code !== 0 || value === undefined) throw silent(digest, exit)
+/** The result of an unpacking that ended by itself. Throws the Fault of what it reported, led by `what`. */
+export function readResult(what: string, exit: ProgramExit): UnpackResult {
+  const of = fieldsOf(what, exit)
   return {
-    blobDigest: text(digest, value, 'blobDigest'),
-    blobSize: count(digest, value, 'blobSize'),
-    diffId: text(digest, value, 'diffId'),
-    entries: count(digest, value, 'entries'),
-    bytes: count(digest, value, 'bytes'),
-    inodes: count(digest, value, 'inodes'),
-    implied: texts(digest, value, 'implied'),
-    impliedCount: count(digest, value, 'impliedCount'),
-    xattrsSkipped: count(digest, value, 'xattrsSkipped'),
-    zeroDevices: count(digest, value, 'zeroDevices'),
-    warnings: texts(digest, value, 'warnings'),
+    blobDigest: of.text('blobDigest'),
+    blobSize: of.count('blobSize'),
+    diffId: of.text('diffId'),
+    entries: of.count('entries'),
+    bytes: of.count('bytes'),
+    inodes: of.count('inodes'),
+    implied: of.texts('implied'),
+    impliedCount: of.count('impliedCount'),
+    xattrsSkipped: of.count('xattrsSkipped'),
+    zeroDevices: of.count('zeroDevices'),
+    recordBytes: of.count('recordBytes'),
+    lost: of.text('lost'),
+    warnings: of.texts('warnings'),
   }
 }
 
-function parseLine(stdout: string): object | undefined {
+export function readPackResult(what: string, exit: ProgramExit): PackResult {
+  const of = fieldsOf(what, exit)
+  return { diffId: of.text('diffId'), bytes: of.count('bytes') }
+}
+
+export function readVerifyResult(what: string, exit: ProgramExit): VerifyResult {
+  const of = fieldsOf(what, exit)
+  const problem = of.text('problem')
+  return { whole: problem === '', entries: of.count('entries'), path: of.text('path'), problem }
+}
+
+interface Fields {
+  text(key: string): string
+  texts(key: string): readonly string[]
+  count(key: string): number
+}
+
+/** The answer of a run that went well, field by field; throws when it did not go well. */
+function fieldsOf(what: string, exit: ProgramExit): Fields {
+  const value = parseLine(exit.answer)
+  const error = value === undefined ? undefined : member(value, 'error')
+  if (error !== undefined) throw reported(what, error)
+  if (exit.code !== 0 || value === undefined) throw silent(what, exit)
+  const get = <T>(key: string, is: (v: unknown) => v is T): T => {
+    const v = member(value, key)
+    if (!is(v)) throw new Fault('internal', `${what}: the result of gantry-unpack has no usable '${key}'`)
+    return v
+  }
+  return {
+    text: (key) => get(key, isText),
+    texts: (key) => get(key, isTexts),
+    count: (key) => get(key, isCount),
+  }
+}
+
+function parseLine(line: string): object | undefined {
   try {
-    const value: unknown = JSON.parse(stdout)
+    const value: unknown = JSON.parse(line)
     return typeof value === 'object' && value !== null ? value : undefined
   } catch {
     return undefined
@@ -74,7 +129,19 @@ function member(value: object, key: string): unknown {
   return Reflect.get(value, key)
 }
 
-function reported(digest: string, error: unknown): Fault {
+function isText(v: unknown): v is string {
+  return typeof v === 'string'
+}
+
+function isTexts(v: unknown): v is readonly string[] {
+  return Array.isArray(v) && v.every(isText)
+}
+
+function isCount(v: unknown): v is number {
+  return typeof v === 'number' && Number.isSafeInteger(v) && v >= 0
+}
+
+function reported(what: string, error: unknown): Fault {
   const of = (key: string): string => {
     const v = typeof error === 'object' && error !== null ? member(error, key) : undefined
     return typeof v === 'string' ? v.slice(0, MAX_TEXT) : ''
@@ -82,33 +149,11 @@ function reported(digest: string, error: unknown): Fault {
   const kind = KINDS.find((k) => k === of('kind')) ?? 'internal'
   const path = of('path')
   const place = path === '' ? of('stage') : `${of('stage')} of '${path}'`
-  return new Fault(kind, `unpack layer ${digest}: ${place}: ${of('message')}`)
+  return new Fault(kind, `${what}: ${place}: ${of('message')}`)
 }
 
-function silent(digest: string, exit: UnpackExit): Fault {
+function silent(what: string, exit: ProgramExit): Fault {
   const how = exit.signal === 0 ? `exit code ${exit.code}` : `signal ${exit.signal}`
   const said = exit.stderr.trim() === '' ? '' : `: ${exit.stderr.trim().slice(0, MAX_TEXT)}`
-  return new Fault('internal', `unpack layer ${digest}: gantry-unpack ended with ${how} and no result${said}`)
-}
-
-function unexpected(digest: string, key: string): Fault {
-  return new Fault('internal', `unpack layer ${digest}: the result of gantry-unpack has no usable '${key}'`)
-}
-
-function text(digest: string, value: object, key: string): string {
-  const v = member(value, key)
-  if (typeof v !== 'string') throw unexpected(digest, key)
-  return v
-}
-
-function texts(digest: string, value: object, key: string): readonly string[] {
-  const v = member(value, key)
-  if (!Array.isArray(v) || !v.every((one) => typeof one === 'string')) throw unexpected(digest, key)
-  return v
-}
-
-function count(digest: string, value: object, key: string): number {
-  const v = member(value, key)
-  if (typeof v !== 'number' || !Number.isSafeInteger(v) || v < 0) throw unexpected(digest, key)
-  return v
+  return new Fault('internal', `${what}: gantry-unpack ended with ${how} and no result${said}`)
 }

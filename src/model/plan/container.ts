@@ -8,15 +8,24 @@ import { Fault } from '../../base/fault.ts'
 import type { ContainerConfig, ContainerRecord } from '../container.ts'
 import type { HandlerFacts, HostFacts } from '../facts.ts'
 import { type ContainerPaths, containerCgroup, type PodPaths } from '../names.ts'
-import type { PodRecord } from '../pod.ts'
+import type { PodRecord, UserMapping } from '../pod.ts'
 import type { Resources } from '../resources.ts'
 import type { ProcessUser } from '../security.ts'
+import { userNamespace } from './pod.ts'
 import { type HostDevice, planDevices } from './spec/devices.ts'
-import { allMounts, baseMounts, checkMount, type ResolvedMount, rootfsPropagation } from './spec/mounts.ts'
+import {
+  allMounts,
+  baseMounts,
+  checkMount,
+  type ResolvedMount,
+  rootfsPropagation,
+  sameMapping,
+} from './spec/mounts.ts'
 import type { OciSeccomp, OciSpec } from './spec/oci.ts'
 import { capabilities, type ImageProcess, processArgs, processEnv } from './spec/process.ts'
 import { ociResources } from './spec/resources.ts'
-import { defaultSeccomp } from './spec/seccomp.ts'
+import { planSeccomp } from './spec/seccomp.ts'
+import { planLabels } from './spec/selinux.ts'
 
 export interface ContainerInputs {
   readonly id: string
@@ -31,11 +40,17 @@ export interface ContainerInputs {
   readonly hostDevices: readonly HostDevice[]
   /** Parsed JSON of a Localhost profile. */
   readonly localSeccomp: OciSeccomp | undefined
+  /** The image has programs of the 32-bit architecture of this machine. */
+  readonly smallPrograms: boolean
+  /** The AppArmor profile to start with, which is loaded; undefined: none. */
+  readonly apparmorProfile: string | undefined
   /** pid of the process whose PID namespace is joined: the pod's pause, or the target container's. */
   readonly pidOf: number | undefined
   readonly facts: HostFacts
   readonly handler: HandlerFacts
 }
+
+const SOFT_OPEN_FILES = 1024
 
 type Namespace = { readonly type: string; readonly path?: string }
 
@@ -54,21 +69,9 @@ function namespaces(i: ContainerInputs): readonly Namespace[] {
     out.push({ type: 'uts', path: i.podPaths.utsns })
   }
   if (ns.ipc === 'pod') out.push({ type: 'ipc', path: i.podPaths.ipcns })
+  out.push(...userNamespace(i.pod, i.podPaths).namespaces)
   if (i.facts.cgroupVersion === 2 && !i.config.security.privileged) out.push({ type: 'cgroup' })
   return out
-}
-
-function seccomp(i: ContainerInputs, caps: readonly string[]): OciSeccomp | undefined {
-  const profile = i.config.security.seccomp
-  if (i.config.security.privileged || profile.type === 'unset' || profile.type === 'unconfined')
-    return undefined
-  if (profile.type === 'localhost') {
-    if (!i.facts.seccomp || !i.handler.seccomp)
-      throw new Fault('unsupported', 'seccomp: this machine cannot load profiles')
-    if (!i.localSeccomp) throw new Fault('invalid', `seccomp profile ${profile.ref} was not read`)
-    return i.localSeccomp
-  }
-  return i.facts.seccomp && i.handler.seccomp ? defaultSeccomp(i.facts.architecture, caps) : undefined
 }
 
 function checkAll(i: ContainerInputs): void {
@@ -76,20 +79,58 @@ function checkAll(i: ContainerInputs): void {
   if (s.privileged && !i.pod.config.privileged) {
     throw new Fault('invalid', 'linux.security_context.privileged: the pod sandbox is not privileged')
   }
+  const { user } = i.pod.config.namespaces
+  checkUserns(s.userns, user)
+  if (user) checkIds(i.user, user)
+  if (s.apparmor.type === 'localhost' && !s.privileged && i.apparmorProfile !== s.apparmor.ref)
+    throw new Fault('internal', `AppArmor profile ${s.apparmor.ref} was not looked up`)
   for (const m of i.config.mounts) {
-    checkMount(m, { recursiveReadOnly: i.handler.recursiveReadOnlyMounts, privileged: s.privileged })
+    checkMount(m, {
+      recursiveReadOnly: i.handler.recursiveReadOnlyMounts,
+      privileged: s.privileged,
+      user,
+    })
   }
-  if (s.apparmor.type === 'localhost' && !i.facts.apparmor) {
-    throw new Fault(
-      'unsupported',
-      `linux.security_context.apparmor: profile ${s.apparmor.ref} asked for, but this kernel has no AppArmor`,
-    )
-  }
+}
+
+function filterOf(i: ContainerInputs, capabilities: readonly string[]) {
+  const { privileged, seccomp: profile } = i.config.security
+  const asked = { profile, privileged, capabilities, small: i.smallPrograms, local: i.localSeccomp }
+  return planSeccomp(asked, i.facts, i.handler)
+}
+
+/** Nobody can be somebody who is not in the user namespace. */
+function checkIds(who: ProcessUser, { uids, gids }: UserMapping): void {
+  const bad =
+    who.uid >= uids.length
+      ? `user ${who.uid}`
+      : [who.gid, ...who.additionalGids].find((g) => g >= gids.length)
+  if (bad === undefined) return
+  const what = typeof bad === 'number' ? `group ${bad}` : bad
+  throw new Fault('invalid', `linux.security_context: ${what} is not mapped in the user namespace of the pod`)
+}
+
+/** All containers of a pod are in its user namespace: a request that says otherwise is an error. */
+function checkUserns(said: ContainerConfig['security']['userns'], user: UserMapping | undefined): void {
+  if (said === undefined) return
+  if (said === 'node' ? user === undefined : user !== undefined && sameMapping(said, user)) return
+  throw new Fault(
+    'invalid',
+    'linux.security_context.namespace_options.userns_options: is not that of the pod sandbox',
+  )
 }
 
 /** oom_score_adj as far as this process may go: without CAP_SYS_RESOURCE no lower than its own. */
 export function clampOomScoreAdj(wanted: number, facts: HostFacts): number {
   return Math.max(wanted, facts.minOomScoreAdj)
+}
+
+/**
+ * Open files as systemd gives them to services: the daemon's own soft limit was raised by Node, and programs that
+ * walk all descriptors up to it would take for ever. Said in the spec, as some runtimes raise it for themselves too.
+ */
+function openFiles({ maxOpenFiles: hard }: HostFacts) {
+  return { type: 'RLIMIT_NOFILE', soft: Math.min(SOFT_OPEN_FILES, hard), hard }
 }
 
 export function containerHostname(pod: PodRecord, nodeName: string): string {
@@ -107,7 +148,8 @@ export function planSpec(i: ContainerInputs & { readonly nodeName: string }): Oc
   const nonRoot = i.user.uid !== 0
   const caps = nonRoot ? { ...sets, effective: sets.ambient, permitted: sets.ambient } : sets
   const devices = planDevices(config.devices, i.devices, s.privileged ? i.hostDevices : undefined)
-  const filter = seccomp(i, sets.bounding)
+  const filter = filterOf(i, sets.bounding)
+  const labels = planLabels(s, i.pod, facts.selinux)
   const propagation = rootfsPropagation(config.mounts)
   const base = baseMounts({
     privileged: s.privileged,
@@ -115,6 +157,7 @@ export function planSpec(i: ContainerInputs & { readonly nodeName: string }): Oc
     cgroupVersion: facts.cgroupVersion,
     hostIpc: i.pod.config.namespaces.ipc === 'node',
     hostNetwork: i.pod.config.namespaces.network === 'node',
+    userNamespace: i.pod.config.namespaces.user !== undefined,
     shm: i.podPaths.shm,
     resolvConf: i.podPaths.resolvConf,
     hostname: i.podPaths.hostname,
@@ -133,18 +176,22 @@ export function planSpec(i: ContainerInputs & { readonly nodeName: string }): Oc
       }),
       cwd: config.workingDir || i.image.workingDir || '/',
       capabilities: caps,
-      noNewPrivileges: s.noNewPrivs && !s.privileged,
+      noNewPrivileges: s.noNewPrivs,
       oomScoreAdj: clampOomScoreAdj(config.resources.oomScoreAdj, facts),
-      ...(s.apparmor.type === 'localhost' && !s.privileged ? { apparmorProfile: s.apparmor.ref } : {}),
+      rlimits: [openFiles(facts)],
+      ...(i.apparmorProfile !== undefined && !s.privileged ? { apparmorProfile: i.apparmorProfile } : {}),
+      ...(labels ? { selinuxLabel: labels.process } : {}),
     },
     root: { path: i.paths.rootfs, readonly: s.readonlyRootfs },
     mounts: allMounts(base, i.mounts),
     linux: {
       namespaces: namespaces(i),
+      ...userNamespace(i.pod, i.podPaths).maps,
       resources: { ...ociResources(config.resources, facts), devices: devices.rules },
       cgroupsPath: cgroupOf(i).spec,
       ...(devices.nodes.length > 0 ? { devices: devices.nodes } : {}),
       ...(filter ? { seccomp: filter } : {}),
+      ...(labels ? { mountLabel: labels.mount } : {}),
       ...(propagation ? { rootfsPropagation: propagation } : {}),
       ...(s.privileged ? {} : { maskedPaths: s.maskedPaths, readonlyPaths: s.readonlyPaths }),
     },

@@ -7,13 +7,18 @@ import { Fault } from '../../base/fault.ts'
 import type { HandlerFacts, HostFacts } from '../facts.ts'
 import { clip } from '../ids.ts'
 import { containerCgroup, type PodPaths } from '../names.ts'
-import type { DnsConfig, PodConfig, PodRecord } from '../pod.ts'
-import type { OciSpec } from './spec/oci.ts'
+import type { DnsConfig, IdRange, PodConfig, PodRecord } from '../pod.ts'
+import type { OciIdMaps, OciSeccomp, OciSpec } from './spec/oci.ts'
+import { planSeccomp } from './spec/seccomp.ts'
+import { planLabels } from './spec/selinux.ts'
 
 export interface NamespacePlan {
   readonly net?: string
   readonly ipc?: string
   readonly uts?: string
+  readonly user?: string
+  readonly uidMap?: string
+  readonly gidMap?: string
   readonly hostname?: string
   readonly loopback?: boolean
   readonly sysctls: readonly (readonly [path: string, value: string])[]
@@ -42,8 +47,40 @@ export function planSysctls(config: PodConfig): readonly (readonly [string, stri
   })
 }
 
+/** The line of /proc/PID/uid_map. */
+const mapText = (range: IdRange) => `0 ${range.hostId} ${range.length}`
+
+/** Can the pod have the user namespace that it asks for? Throws `unsupported` or `invalid` with the reason. */
+export function checkUserNamespace(config: PodConfig, on: { facts: HostFacts; handler: HandlerFacts }): void {
+  const { user, pid, ipc } = config.namespaces
+  if (!user) return
+  const where = 'linux.security_context.namespace_options.userns_options'
+  if (!on.handler.userNamespaces)
+    throw new Fault('unsupported', `${where}: runtime handler ${on.handler.name} runs no user namespaces`)
+  if (on.facts.noUserNamespaces !== undefined)
+    throw new Fault('unsupported', `${where}: not on this node: ${on.facts.noUserNamespaces}`)
+  const shared = pid === 'node' ? 'pid' : ipc === 'node' ? 'ipc' : undefined
+  if (shared) throw new Fault('invalid', `${where}: mode POD does not go together with ${shared} NODE`)
+}
+
+/** The parts of a spec that put a process into the pod's user namespace; both empty without one. */
+export function userNamespace(
+  pod: PodRecord,
+  paths: PodPaths,
+): { readonly namespaces: readonly { type: string; path: string }[]; readonly maps: Partial<OciIdMaps> } {
+  const { user } = pod.config.namespaces
+  if (!user) return { namespaces: [], maps: {} }
+  const map = ({ hostId, length }: IdRange) => [{ containerID: 0, hostID: hostId, size: length }]
+  return {
+    namespaces: [{ type: 'user', path: paths.userns }],
+    maps: { uidMappings: map(user.uids), gidMappings: map(user.gids) },
+  }
+}
+
+/** What is made and pinned for the pod. */
 export function planNamespaces(config: PodConfig, paths: PodPaths): NamespacePlan {
   const network = config.namespaces.network === 'pod'
+  const { user } = config.namespaces
   return {
     ...(network
       ? {
@@ -54,6 +91,7 @@ export function planNamespaces(config: PodConfig, paths: PodPaths): NamespacePla
         }
       : {}),
     ...(config.namespaces.ipc === 'pod' ? { ipc: paths.ipcns } : {}),
+    ...(user ? { user: paths.userns, uidMap: mapText(user.uids), gidMap: mapText(user.gids) } : {}),
     sysctls: planSysctls(config),
   }
 }
@@ -83,14 +121,19 @@ export function hostsFile(hostname: string, ips: readonly string[]): string {
 export function pauseSpec(
   pod: PodRecord,
   paths: PodPaths,
-  host: { facts: HostFacts; handler: HandlerFacts },
+  host: { facts: HostFacts; handler: HandlerFacts; localSeccomp?: OciSeccomp | undefined },
 ): OciSpec {
   const ns = pod.config.namespaces
+  const user = userNamespace(pod, paths)
   const cgroup = containerCgroup(
     host.facts.cgroupDriver,
     { cgroup: pod.cgroup, requestedParent: pod.config.cgroupParent },
     pausedId(pod.id),
   )
+  const { seccomp: profile, privileged } = pod.config
+  const asked = { profile, privileged, capabilities: [], small: false, local: host.localSeccomp }
+  const seccomp = planSeccomp(asked, host.facts, host.handler)
+  const labels = planLabels({ privileged, pid: { mode: 'pod' } }, pod, host.facts.selinux)
   return {
     ociVersion: host.handler.ociVersion,
     process: {
@@ -101,6 +144,7 @@ export function pauseSpec(
       capabilities: { bounding: [], effective: [], permitted: [], inheritable: [], ambient: [] },
       noNewPrivileges: true,
       oomScoreAdj: Math.max(-998, host.facts.minOomScoreAdj),
+      ...(labels ? { selinuxLabel: labels.process } : {}),
     },
     root: { path: paths.pauseRootfs, readonly: true },
     mounts: [{ destination: '/proc', type: 'proc', source: 'proc', options: ['nosuid', 'noexec', 'nodev'] }],
@@ -115,7 +159,11 @@ export function pauseSpec(
             ]
           : []),
         ...(ns.ipc === 'pod' ? [{ type: 'ipc', path: paths.ipcns }] : []),
+        ...user.namespaces,
       ],
+      ...user.maps,
+      ...(seccomp ? { seccomp } : {}),
+      ...(labels ? { mountLabel: labels.mount } : {}),
       resources: { devices: [{ allow: false, access: 'rwm' }] },
       cgroupsPath: cgroup.spec,
     },

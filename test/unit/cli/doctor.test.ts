@@ -48,6 +48,7 @@ const machine: MachineView = {
   maxUserNamespaces: 10_000,
   seccomp: true,
   apparmor: true,
+  apparmorParser: true,
   selinux: 'off',
   capabilities: [
     'CAP_SYS_ADMIN',
@@ -192,11 +193,19 @@ describe('a machine', () => {
       ],
     ],
     ['no security module', { apparmor: false }, []],
+    ['SELinux enforcing', { apparmor: false, selinux: 'enforcing' }, []],
     [
-      'SELinux enforcing',
-      { selinux: 'enforcing' },
+      'SELinux enforcing, with a policy that knows no containers',
+      { selinux: 'no-contexts' },
       [
-        'warning security module: SELinux is enforcing: gantry does not label pods yet, so a policy may keep them from their files',
+        'warning security module: SELinux is enforcing, and its policy has no contexts for containers: they are not labelled, and may be kept from their files',
+      ],
+    ],
+    [
+      'AppArmor without its parser',
+      { apparmorParser: false },
+      [
+        'warning security module: AppArmor, without apparmor_parser: containers run without a profile, and RuntimeDefault is refused',
       ],
     ],
     ['SELinux permissive', { apparmor: false, selinux: 'permissive' }, []],

@@ -2,7 +2,8 @@
 /** The screen of `gantry status` from replies that a daemon could give, and from ones of a stranger. */
 import { describe, expect, test } from 'vitest'
 import type { CriClient } from '../../../src/cli/client.ts'
-import { isReady, sizeText, statusScreen, summarize } from '../../../src/cli/status.ts'
+import { isReady, statusScreen, summarize } from '../../../src/cli/status.ts'
+import { sizeText } from '../../../src/cli/text.ts'
 
 const plain = (_: string, text: string): string => text
 

@@ -30,7 +30,7 @@ describe('what follows from the table', () => {
     expect(page).toBe(cliPage())
     for (const c of commands) {
       const part = page.slice(page.indexOf(`\n## gantry ${c.name}\n`)).split('\n## ')[1] ?? ''
-      for (const f of c.flags) expect(part, c.name).toContain(`\`--${f.name}`)
+      for (const f of c.flags) expect(part, c.name).toMatch(new RegExp(`\`(-\\w, )?--${f.name}[=\`]`))
       for (const w of c.words) expect(part, c.name).toContain(`\`${w.name}\``)
       for (const [line] of c.examples) expect(part).toContain(line)
     }
@@ -105,6 +105,17 @@ describe('parsing', () => {
       ['cni.default_network', true],
     ])
     expect(run('--version').command.name).toBe('version')
+    const save = run('save', '-o', 'f.tar', '--format=oci', 'a', 'b')
+    expect([save.words, [...save.values]]).toEqual([
+      ['a', 'b'],
+      [
+        ['output', 'f.tar'],
+        ['format', 'oci'],
+      ],
+    ])
+    expect([...run('images', '-q').own]).toEqual(['quiet'])
+    expect(run('images', '--', '-q').words).toEqual(['-q'])
+    expect(run('diff', 'ls').words).toEqual(['ls'])
   })
 
   test.each([
@@ -134,6 +145,21 @@ describe('parsing', () => {
     [['completion', 'fihs'], 'completion: "fihs" is not one of bash, zsh, fish; did you mean fish?'],
     [['help', 'srve'], /^help: "srve" is not one of .*; did you mean serve\?$/],
     [['version', '--x\n\x1b[2J'], '--x??[2J: there is no such flag'],
+    [['pull'], 'pull: which IMAGE…: what to fetch, as registry/repository:tag or repository@digest'],
+    [['tag', 'a'], 'tag: which IMAGE NEW-NAME: the image, then its new name'],
+    [['tag', 'a', 'b', 'c'], 'tag: "c" is too much'],
+    [['rmi', ''], 'rmi: an empty name'],
+    [['load', 'app.tar'], 'load takes flags only, not "app.tar"'],
+    [['save', 'app', '-o'], '--output: needs a value'],
+    [['pull', '-x', 'busybox'], '-x: there is no such flag'],
+    [['ps'], 'there is no command "ps"; crictl ps lists containers; gantry status counts them'],
+    [['rm', 'x'], /^there is no command "rm"; gantry rmi removes images; containers: kubectl delete pod/],
+    [['image', 'ls'], 'there is no command "image"; gantry images'],
+    [['image', 'import', 'x'], 'there is no command "image"; gantry load'],
+    [['image'], /^there is no command "image"; gantry has no groups of commands/],
+    [['images', 'ls'], 'images: "ls" is no command of it; gantry images'],
+    [['images', 'pull', 'x'], 'images: "pull" is no command of it; gantry pull'],
+    [['constructor'], 'there is no command "constructor"'],
   ])('%j is refused', (argv, message) => {
     const parsed = parseArgs(argv)
     expect(parsed.is).toBe('wrong')

@@ -170,7 +170,7 @@ describe('seccomp profiles of this node', () => {
       /^invalid: .*\/nowhere\/p.json does not exist/,
     )
     expect(await faultOf(create(id, localhost(`${w.roots.root}/gantry-pause`)))).toMatch(
-      /is not a JSON profile/,
+      /is not (JSON|a profile)/,
     )
     expect(d.engine.containers.list()).toEqual([])
   })

@@ -40,6 +40,7 @@ describe('a handler that fails its probe', () => {
     version: '1',
     recursiveReadOnlyMounts: false,
     idmapMounts: false,
+    userNamespaces: true,
     seccomp: true,
     apparmor: false,
   })

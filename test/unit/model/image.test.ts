@@ -7,6 +7,7 @@ import {
   type ImageRecord,
   imageRef,
   imageUser,
+  NO_CONFIG,
   parseImageRecord,
   removeTag,
 } from '../../../src/model/image.ts'
@@ -53,6 +54,13 @@ describe('a record from disk', () => {
     const record = imageRecord('a')
     const odd = { ...record, config: { ...record.config, labels: { n: '5n' }, env: ['12n'], user: '7n' } }
     expect(parseImageRecord(stored(odd))).toEqual(odd)
+  })
+
+  test('of an artifact is one of an artifact', () => {
+    const artifact = { ...imageRecord('a'), config: NO_CONFIG, artifactType: 'application/vnd.x' }
+    expect(parseImageRecord(stored(artifact))).toEqual(artifact)
+    const bad = { ...stored(artifact), artifactType: 7 }
+    expect(() => parseImageRecord(bad)).toThrow('artifactType')
   })
 
   test.each(['id', 'size', 'repoTags', 'config', 'layers', 'pulledAtNs', 'annotations', 'pinned'])(

@@ -23,6 +23,13 @@ describe('the wait before a repetition', () => {
   ])('follows Retry-After: %s is %s', (header, ms) => {
     expect(at(2, header)).toBe(ms)
   })
+
+  test('is as short as the caller has patience, who has another host to ask', () => {
+    const how = { nowMs: 0, jitter: 0.5, attempts: 2, maxWaitMs: 8000 }
+    expect(retryDelayMs(2, { ...how, retryAfter: '8' })).toBe(8000)
+    expect(retryDelayMs(2, { ...how, retryAfter: '9' })).toBeUndefined()
+    expect(retryDelayMs(3, how)).toBeUndefined()
+  })
 })
 
 test.each([

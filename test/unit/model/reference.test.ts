@@ -10,6 +10,7 @@ import {
   parseDigest,
   parseReference,
   tagName,
+  writtenReference,
 } from '../../../src/model/reference.ts'
 
 const HEX = '0123456789abcdef'.repeat(4)
@@ -39,6 +40,20 @@ describe('the normal form', () => {
     [`a:${'t'.repeat(128)}`, `docker.io/library/a:${'t'.repeat(128)}`],
   ])('%s is %s', (text, normal) => {
     expect(formatReference(parseReference(text))).toBe(normal)
+  })
+})
+
+describe('a short name', () => {
+  test.each([
+    ['busybox', 'busybox', 'busybox:latest'],
+    ['library/busybox:1', 'library/busybox', 'library/busybox:1'],
+    [`team/app@${DIGEST}`, 'team/app', `team/app@${DIGEST}`],
+    ['docker.io/busybox', undefined, 'docker.io/library/busybox:latest'],
+    ['localhost/a', undefined, 'localhost/a:latest'],
+    ['reg:5000/a', undefined, 'reg:5000/a:latest'],
+  ])('%s: %s', (text, short, written) => {
+    expect(parseReference(text).short).toBe(short)
+    expect(writtenReference(parseReference(text))).toBe(written)
   })
 })
 

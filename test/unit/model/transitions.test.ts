@@ -23,7 +23,7 @@ import {
   ready,
   stopped,
 } from '../../../src/model/pod.ts'
-import { mergeResources, noResources } from '../../../src/model/resources.ts'
+import { noResources } from '../../../src/model/resources.ts'
 import { containerConfig, podConfig } from '../../support/fake-host-requests.ts'
 
 const at = unixNanos(5n)
@@ -118,16 +118,4 @@ test('a container has a pid while it lives', () => {
     created(undefined, 'no'),
   ]
   expect(states.map((s) => containerPid(container(s)))).toEqual([7, 7, undefined, undefined])
-})
-
-test('an update changes what it says, and leaves what it says nothing of', () => {
-  const now = { ...noResources, cpuShares: 2n, cpuQuota: 5n, oomScoreAdj: 7, unified: { a: '1', b: '1' } }
-  const change = { ...noResources, cpuShares: 3n, memoryLimitBytes: -1n, oomScoreAdj: 9, unified: { b: '2' } }
-  expect(mergeResources(now, change)).toEqual({
-    ...now,
-    cpuShares: 3n,
-    memoryLimitBytes: -1n,
-    unified: { a: '1', b: '2' },
-  })
-  expect(mergeResources(now, noResources)).toEqual(now)
 })

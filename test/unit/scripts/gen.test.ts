@@ -7,6 +7,7 @@ import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import {
+  node,
   promisedSha256,
   readProto,
   redactModule,
@@ -17,6 +18,9 @@ import {
 import { v1 } from '../../../src/edge/cri/gen/api.js'
 import { redacted } from '../../../src/edge/cri/gen/redact.ts'
 import { rpcs } from '../../../src/edge/cri/gen/rpcs.ts'
+import { v1 as nodeV1 } from '../../../src/edge/node/gen/api.js'
+import { redacted as nodeRedacted } from '../../../src/edge/node/gen/redact.ts'
+import { rpcs as nodeRpcs } from '../../../src/edge/node/gen/rpcs.ts'
 
 const proto = readFileSync(new URL('../../../proto/runtime/v1/api.proto', import.meta.url), 'utf8')
 const source = readFileSync(new URL('../../../proto/SOURCE', import.meta.url), 'utf8')
@@ -52,6 +56,20 @@ describe('gen', () => {
     const head = 'syntax = "proto3"; package runtime.v1; message M { string a = 1 [debug_redact = true]; }'
     await expect(readProto(head)).rejects.toThrow(/no RPC/)
     await expect(readProto(`${head} service S { rpc A(stream M) returns (M) {} }`)).rejects.toThrow(/stream/)
+  })
+
+  test("the node's own service has its messages, one stream of requests, and no credential that may be logged", async () => {
+    const text = readFileSync(new URL(`../../../proto/${node.proto}`, import.meta.url), 'utf8')
+    expect(nodeRpcs.map((r) => r.name)).toEqual([...text.matchAll(/^ {2}rpc (\w+)\(/gm)].map((m) => m[1]))
+    for (const rpc of nodeRpcs) {
+      expect(rpc.path).toBe(`/gantry.v1.Node/${rpc.name}`)
+      expect(typeof nodeV1[rpc.request].decode).toBe('function')
+      expect(typeof nodeV1[rpc.response].encode).toBe('function')
+    }
+    expect(nodeRpcs.flatMap((r) => ('requestStream' in r ? [r.name] : []))).toEqual(['Load'])
+    const secrets = Object.keys(nodeV1.Credentials.prototype).filter((f) => /password|token/i.test(f))
+    expect([...nodeRedacted]).toEqual(expect.arrayContaining(secrets.map((f) => `Credentials.${f}`)))
+    expect(nodeRedacted.length).toBe(text.match(/\[debug_redact = true\]/g)?.length)
   })
 
   test('code or types of another generator are refused, not passed on', () => {

@@ -6,9 +6,12 @@ import type {
   ContainerSecurity,
   DeviceRequest,
   EnvVar,
+  MountOption,
   MountRequest,
   PidMode,
+  VolumeRequest,
 } from '../../../model/container.ts'
+import { MOUNT_OPTIONS } from '../../../model/container.ts'
 import { clip } from '../../../model/ids.ts'
 import { LIMITS } from '../../../model/limits.ts'
 import { noResources } from '../../../model/resources.ts'
@@ -16,8 +19,8 @@ import type { RequestedUser } from '../../../model/security.ts'
 import { signalFromCri } from '../../../model/signals.ts'
 import type { v1 } from '../gen/api.js'
 import { Fields } from './fields.ts'
-import { userns } from './pod.ts'
-import { profile, resources } from './shared.ts'
+import { profile, resources, selinux } from './shared.ts'
+import { mountMapping, userns } from './userns.ts'
 
 const IDS = { min: 0n, max: 0xffff_fffen } as const
 const SECURITY = 'config.linux.security_context'
@@ -35,6 +38,7 @@ function containerConfig(f: Fields, c: v1.ContainerConfig.$Properties | undefine
   if (c && !c.metadata) f.bad('config.metadata', 'is required')
   const image = f.text('config.image.image', c?.image?.image, LIMITS.referenceBytes)
   if (image === '') f.bad('config.image.image', 'is required')
+  if (c?.windows) f.unsupported('config.windows', 'this is a Linux node')
   if ((c?.CDIDevices?.length ?? 0) > 0) f.unsupported('config.CDI_devices', 'CDI devices are not offered yet')
   const words = (field: string, list: readonly string[] | null | undefined) => {
     const v = list ?? []
@@ -104,23 +108,57 @@ function env(f: Fields, list: readonly v1.KeyValue.$Properties[] | null | undefi
 function mount(f: Fields, index: number, m: v1.Mount.$Properties): MountRequest {
   const field = `config.mounts[${index}]`
   if (/^[/.]+$/.test(m.containerPath ?? '')) f.bad(`${field}.container_path`, 'is the root of the container')
-  if (m.image?.image) f.unsupported(`${field}.image`, 'image volumes are not offered yet')
-  if ((m.uidMappings?.length ?? 0) > 0 || (m.gidMappings?.length ?? 0) > 0) {
-    f.unsupported(`${field}.uidMappings`, 'idmapped mounts are not offered yet')
-  }
-  if ((m.mountOptions?.length ?? 0) > 0)
-    f.unsupported(`${field}.mount_options`, 'mount options are not offered yet')
+  const image = imageVolume(f, field, m)
+  const idmap = mountMapping(f, field, m)
+  const options = mountOptions(f, `${field}.mount_options`, m.mountOptions)
   return {
     containerPath: f.path(`${field}.container_path`, m.containerPath, true),
-    hostPath: f.path(`${field}.host_path`, m.hostPath, !m.image?.image),
+    hostPath: f.path(`${field}.host_path`, m.hostPath, image === undefined),
+    ...(image ? { image } : {}),
+    ...(idmap ? { idmap } : {}),
+    ...(options.length > 0 ? { options } : {}),
     readonly: m.readonly ?? false,
     recursiveReadOnly: m.recursiveReadOnly ?? false,
     selinuxRelabel: m.selinuxRelabel ?? false,
     propagation: f.oneOf(`${field}.propagation`, m.propagation, [
       'private',
-      'host-to-container',
-      'bidirectional',
+      // Nothing is ever mounted in an image, so that nothing has to come through.
+      image ? 'private' : 'host-to-container',
+      image ? undefined : 'bidirectional',
     ] as const),
+  }
+}
+
+/** Only what takes rights away: what else there is has a field of its own, or could give rights. */
+function mountOptions(
+  f: Fields,
+  field: string,
+  list: readonly string[] | null | undefined,
+): readonly MountOption[] {
+  return f.list(field, list, LIMITS.mountOptions).flatMap((said) => {
+    const option = MOUNT_OPTIONS.find((known) => known === said)
+    if (!option) f.bad(field, `"${clip(said)}" is not one of ${MOUNT_OPTIONS.join(', ')}`)
+    return option ?? []
+  })
+}
+
+function imageVolume(f: Fields, field: string, m: v1.Mount.$Properties): VolumeRequest | undefined {
+  if (!m.image) {
+    if (m.imageSubPath) f.bad(`${field}.image_sub_path`, 'needs image')
+    return undefined
+  }
+  const { image, userSpecifiedImage } = m.image
+  if (!image) f.bad(`${field}.image.image`, 'is required')
+  if (m.hostPath) f.bad(`${field}.host_path`, 'has to be empty beside image')
+  if (!m.readonly) f.bad(`${field}.readonly`, 'has to be set beside image: image volumes are read-only')
+  return {
+    image: f.text(`${field}.image.image`, image, LIMITS.referenceBytes),
+    userSpecifiedImage: f.text(
+      `${field}.image.user_specified_image`,
+      userSpecifiedImage,
+      LIMITS.referenceBytes,
+    ),
+    subPath: f.relative(`${field}.image_sub_path`, m.imageSubPath),
   }
 }
 
@@ -145,6 +183,8 @@ function security(
     f.list(field, list, LIMITS.mounts).map((p) => f.path(field, p, true))
   const caps = (field: string, list: readonly string[] | null | undefined) =>
     f.list(field, list, 128).map((c) => f.name(field, c, { required: true, max: 64 }))
+  const labels = selinux(f, `${SECURITY}.selinux_options`, s?.selinuxOptions)
+  const mapped = userns(f, `${SECURITY}.namespace_options.userns_options`, s?.namespaceOptions?.usernsOptions)
   return {
     privileged: s?.privileged ?? false,
     capabilities: {
@@ -160,9 +200,19 @@ function security(
     noNewPrivs: s?.noNewPrivs ?? false,
     maskedPaths: paths(`${SECURITY}.masked_paths`, s?.maskedPaths),
     readonlyPaths: paths(`${SECURITY}.readonly_paths`, s?.readonlyPaths),
-    seccomp: profile(f, `${SECURITY}.seccomp`, { now: s?.seccomp, old: s?.seccompProfilePath, path: true }),
-    apparmor: profile(f, `${SECURITY}.apparmor`, { now: s?.apparmor, old: s?.apparmorProfile, path: false }),
+    seccomp: profile(f, `${SECURITY}.seccomp`, {
+      now: s?.seccomp,
+      old: s?.seccompProfilePath,
+      kind: 'seccomp',
+    }),
+    apparmor: profile(f, `${SECURITY}.apparmor`, {
+      now: s?.apparmor,
+      old: s?.apparmorProfile,
+      kind: 'apparmor',
+    }),
+    ...(labels ? { selinux: labels } : {}),
     pid: pidMode(f, s?.namespaceOptions),
+    ...(mapped === undefined ? {} : { userns: mapped }),
   }
 }
 
@@ -170,6 +220,7 @@ function user(f: Fields, s: v1.LinuxContainerSecurityContext.$Properties | null 
   const name = f.name(`${SECURITY}.run_as_username`, s?.runAsUsername, { max: LIMITS.userNameBytes })
   if (s?.runAsGroup && !s.runAsUser && name === '')
     f.bad(`${SECURITY}.run_as_group`, 'needs run_as_user or run_as_username')
+  if (s?.runAsUser && name !== '') f.bad(`${SECURITY}.run_as_username`, 'excludes run_as_user')
   return {
     uid: s?.runAsUser ? f.int(`${SECURITY}.run_as_user`, s.runAsUser.value, IDS) : undefined,
     gid: s?.runAsGroup ? f.int(`${SECURITY}.run_as_group`, s.runAsGroup.value, IDS) : undefined,
@@ -186,7 +237,6 @@ function user(f: Fields, s: v1.LinuxContainerSecurityContext.$Properties | null 
 
 function pidMode(f: Fields, n: v1.NamespaceOption.$Properties | null | undefined): PidMode {
   const field = `${SECURITY}.namespace_options`
-  userns(f, `${field}.userns_options`, n?.usernsOptions)
   const mode = f.oneOf(`${field}.pid`, n?.pid, ['pod', 'container', 'node', 'target'] as const)
   if (mode !== 'target') return { mode }
   return { mode, target: f.name(`${field}.target_id`, n?.targetId, { required: true }) }

@@ -7,7 +7,8 @@ import { LIMITS } from '../../../model/limits.ts'
 import type { DnsConfig, PodConfig, PodMetadata, PodNamespaces, PortMapping } from '../../../model/pod.ts'
 import type { v1 } from '../gen/api.js'
 import { Fields } from './fields.ts'
-import { profile, resources } from './shared.ts'
+import { profile, resources, selinux } from './shared.ts'
+import { userns } from './userns.ts'
 
 const HOSTNAME = /^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$/
 const MAX_PORT = { min: 0n, max: 65_535n } as const
@@ -22,10 +23,12 @@ export function decodeRunPod(request: v1.RunPodSandboxRequest.$Properties): RunP
 
 function podConfig(f: Fields, c: v1.PodSandboxConfig.$Properties | undefined): PodConfig {
   if (!c) f.bad('config', 'is required')
+  if (c?.windows) f.unsupported('config.windows', 'this is a Linux node')
   const linux = c?.linux
   const security = linux?.securityContext
   if (security?.runAsGroup && !security.runAsUser)
     f.bad('config.linux.security_context.run_as_group', 'needs run_as_user')
+  const labels = selinux(f, 'config.linux.security_context.selinux_options', security?.selinuxOptions)
   return {
     metadata: metadata(f, c?.metadata),
     hostname: hostname(f, c?.hostname),
@@ -43,8 +46,9 @@ function podConfig(f: Fields, c: v1.PodSandboxConfig.$Properties | undefined): P
     seccomp: profile(f, 'config.linux.security_context.seccomp', {
       now: security?.seccomp,
       old: security?.seccompProfilePath,
-      path: true,
+      kind: 'seccomp',
     }),
+    ...(labels ? { selinux: labels } : {}),
     overhead: resources(f, 'config.linux.overhead', linux?.overhead),
     resources: resources(f, 'config.linux.resources', linux?.resources),
   }
@@ -121,19 +125,11 @@ function sysctls(
 
 function namespaces(f: Fields, n: v1.NamespaceOption.$Properties | null | undefined): PodNamespaces {
   const field = 'config.linux.security_context.namespace_options'
-  userns(f, `${field}.userns_options`, n?.usernsOptions)
+  const user = userns(f, `${field}.userns_options`, n?.usernsOptions)
   return {
+    ...(user === undefined || user === 'node' ? {} : { user }),
     network: f.oneOf(`${field}.network`, n?.network, ['pod', undefined, 'node'] as const),
     pid: f.oneOf(`${field}.pid`, n?.pid, ['pod', 'container', 'node'] as const),
     ipc: f.oneOf(`${field}.ipc`, n?.ipc, ['pod', undefined, 'node'] as const),
   }
-}
-
-/** User namespaces come with a later capability: the host's is fine, one of the pod's own is refused. */
-export function userns(f: Fields, field: string, u: v1.UserNamespace.$Properties | null | undefined): void {
-  if (!u) return
-  const mode = f.oneOf(`${field}.mode`, u.mode, ['pod', undefined, 'node'] as const)
-  const mapped = (u.uids?.length ?? 0) > 0 || (u.gids?.length ?? 0) > 0
-  if (mode === 'pod') f.unsupported(field, 'user namespaces of a pod are not offered yet')
-  else if (mapped) f.bad(field, 'mode NODE takes no mappings')
 }

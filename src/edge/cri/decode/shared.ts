@@ -2,8 +2,9 @@
 /** What pods and containers have in common on the wire: profiles and resources. */
 
 import { clip } from '../../../model/ids.ts'
-import type { Resources } from '../../../model/resources.ts'
-import type { SecurityProfile } from '../../../model/security.ts'
+import { LIMITS } from '../../../model/limits.ts'
+import { type Resources, unifiedProblem } from '../../../model/resources.ts'
+import type { SecurityProfile, SelinuxOptions } from '../../../model/security.ts'
 import type { v1 } from '../gen/api.js'
 import type { Fields } from './fields.ts'
 
@@ -24,7 +25,7 @@ type Profile = v1.SecurityProfile.$Properties | null | undefined
 export function profile(
   f: Fields,
   field: string,
-  value: { now: Profile; old: string | null | undefined; path: boolean },
+  value: { now: Profile; old: string | null | undefined; kind: 'seccomp' | 'apparmor' },
 ): SecurityProfile {
   const { now, old } = value
   if (now) {
@@ -34,21 +35,58 @@ export function profile(
       'localhost',
     ] as const)
     return type === 'localhost'
-      ? localhost(f, `${field}.localhost_ref`, { ref: now.localhostRef ?? '', path: value.path })
+      ? localhost(f, `${field}.localhost_ref`, { ref: now.localhostRef ?? '', kind: value.kind })
       : { type }
   }
   if (!old) return { type: 'unset' }
   if (old === 'unconfined') return { type: 'unconfined' }
   if (old === 'runtime/default' || old === 'docker/default') return { type: 'runtime-default' }
   if (old.startsWith('localhost/'))
-    return localhost(f, field, { ref: old.slice('localhost/'.length), path: value.path })
+    return localhost(f, field, { ref: old.slice('localhost/'.length), kind: value.kind })
   f.bad(field, `"${clip(old)}" is not runtime/default, unconfined or localhost/…`)
   return { type: 'unset' }
 }
 
-function localhost(f: Fields, field: string, value: { ref: string; path: boolean }): SecurityProfile {
-  const ref = value.path ? f.path(field, value.ref, true) : f.name(field, value.ref, { required: true })
+/**
+ * A seccomp profile is a file, by its path or by one below the node's folder of profiles; an AppArmor profile is a
+ * name, which clients write with and without `localhost/` in front, in the new field too.
+ */
+function localhost(
+  f: Fields,
+  field: string,
+  value: { ref: string; kind: 'seccomp' | 'apparmor' },
+): SecurityProfile {
+  if (value.kind === 'apparmor') {
+    // Profiles of programs are named by the path of the program.
+    const ref = f.text(field, value.ref.replace(/^localhost\//, ''), LIMITS.nameBytes)
+    if (ref === '') f.bad(field, 'is required')
+    if (/[\n\r\t]/.test(ref)) f.bad(field, 'has control characters in it')
+    return { type: 'localhost', ref }
+  }
+  if (value.ref === '') f.bad(field, 'is required')
+  const ref = value.ref.startsWith('/') ? f.path(field, value.ref) : f.relative(field, value.ref)
   return { type: 'localhost', ref }
+}
+
+const LEVEL = /^s\d{1,3}(:c\d{1,4}([.,]c\d{1,4})*)?(-s\d{1,3}(:c\d{1,4}([.,]c\d{1,4})*)?)?$/
+
+/** SELinux options, whose form is checked also where SELinux is off; undefined when there is nothing in them. */
+export function selinux(
+  f: Fields,
+  field: string,
+  o: v1.SELinuxOption.$Properties | null | undefined,
+): SelinuxOptions | undefined {
+  const part = (name: 'user' | 'role' | 'type') => {
+    const v = o?.[name] ?? ''
+    if (!/^[A-Za-z0-9_.]{0,255}$/.test(v))
+      f.bad(`${field}.${name}`, `"${clip(v)}" is not a part of a context`)
+    return v
+  }
+  const level = o?.level ?? ''
+  if (level !== '' && (level.length > 255 || !LEVEL.test(level)))
+    f.bad(`${field}.level`, `"${clip(level)}" is not a level such as s0:c1,c2`)
+  const options = { user: part('user'), role: part('role'), type: part('type'), level }
+  return Object.values(options).some((v) => v !== '') ? options : undefined
 }
 
 export function resources(
@@ -83,6 +121,16 @@ export function resources(
       pageSize: f.name(`${field}.hugepage_limits.page_size`, h.pageSize, { required: true, max: 16 }),
       limitBytes: f.int(`${field}.hugepage_limits.limit`, h.limit, SIZES),
     })),
-    unified: f.map(`${field}.unified`, r.unified),
+    unified: unified(f, `${field}.unified`, r.unified),
   }
+}
+
+/** Files of cgroup v2, by name: nothing that leaves the cgroup or steers it. */
+function unified(f: Fields, field: string, value: v1.LinuxContainerResources.$Properties['unified']) {
+  const out = f.map(field, value)
+  for (const [key, text] of Object.entries(out)) {
+    const problem = unifiedProblem(key, text)
+    if (problem !== undefined) f.bad(`${field}["${clip(key)}"]`, problem)
+  }
+  return out
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Containers as the CRI shows them; the entry of a list is encoded once per value and cached. */
-import type { Container, MountPropagation } from '../../../model/container.ts'
+import type { Container, MountPropagation, VolumeRequest } from '../../../model/container.ts'
 import type { Resources } from '../../../model/resources.ts'
 import { signalToCri } from '../../../model/signals.ts'
 import { v1 } from '../gen/api.js'
+import { idMappings } from './userns.ts'
 
 const STATES = { created: 0, running: 1, exited: 2, creating: 3, leftover: 3 } as const
 const PROPAGATION: Readonly<Record<MountPropagation, number>> = {
@@ -19,6 +20,16 @@ export function containerState(c: Container): number {
 const imageSpec = (c: Container) => ({
   image: c.record.config.image,
   userSpecifiedImage: c.record.config.userSpecifiedImage,
+})
+
+/** The image's id as image_ref: PullImage answered with it. */
+const imageMount = ({ volumes = [] }: Container['record'], of: VolumeRequest, mount: number) => ({
+  image: {
+    image: of.image,
+    userSpecifiedImage: of.userSpecifiedImage,
+    imageRef: volumes.find((v) => v.mount === mount)?.imageId ?? '',
+  },
+  imageSubPath: of.subPath,
 })
 
 function resources(r: Resources): v1.LinuxContainerResources.$Properties {
@@ -63,13 +74,16 @@ export function containerStatus(c: Container): v1.ContainerStatus.$Properties {
     imageId: record.imageId,
     labels: { ...config.labels },
     annotations: { ...config.annotations },
-    mounts: config.mounts.map((m) => ({
+    mounts: config.mounts.map((m, i) => ({
+      ...(m.image ? imageMount(record, m.image, i) : {}),
       containerPath: m.containerPath,
       hostPath: m.hostPath,
       readonly: m.readonly,
       recursiveReadOnly: m.recursiveReadOnly,
       selinuxRelabel: m.selinuxRelabel,
       propagation: PROPAGATION[m.propagation],
+      ...(m.idmap ? { uidMappings: idMappings(m.idmap.uids), gidMappings: idMappings(m.idmap.gids) } : {}),
+      mountOptions: [...(m.options ?? [])],
     })),
     logPath: record.logPath ?? '',
     resources: { linux: resources(c.resources) },

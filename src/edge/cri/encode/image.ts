@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Images as the CRI shows them. */
 import { type ImageRecord, imageUser } from '../../../model/image.ts'
-import type { v1 } from '../gen/api.js'
+import { v1 } from '../gen/api.js'
 
 export function image(record: ImageRecord): v1.Image.$Properties {
   const user = imageUser(record.config.user)
@@ -20,24 +20,45 @@ export function image(record: ImageRecord): v1.Image.$Properties {
   }
 }
 
-/** What `crictl inspecti` shows of an image. */
-export function imageInfo(record: ImageRecord): string {
+/** A record is replaced when anything about it changes, so its bytes are made once. */
+const cache = new WeakMap<ImageRecord, Uint8Array>()
+
+/** The bytes of one `Image` message. */
+export function imageBytes(record: ImageRecord): Uint8Array {
+  const before = cache.get(record)
+  if (before) return before
+  const bytes = v1.Image.encode(image(record)).finish()
+  cache.set(record, bytes)
+  return bytes
+}
+
+/**
+ * What `crictl inspecti` shows of an image. `rawConfig`: its configuration to the letter, if it was kept; else
+ * what is known of it. Of credentials nothing is known here.
+ */
+export function imageInfo(record: ImageRecord, rawConfig: Buffer | undefined): string {
   return JSON.stringify({
     chainID: record.layers.at(-1)?.chainId ?? '',
-    imageSpec: {
-      architecture: record.architecture,
-      os: record.os,
-      created: record.createdAt,
-      config: {
-        Env: record.config.env,
-        Entrypoint: record.config.entrypoint,
-        Cmd: record.config.cmd,
-        WorkingDir: record.config.workingDir,
-        User: record.config.user,
-        Labels: record.config.labels,
-        StopSignal: record.config.stopSignal,
-      },
-      rootfs: { type: 'layers', diff_ids: record.layers.map((l) => l.diffId) },
-    },
+    labels: record.config.labels,
+    imageSpec: rawConfig === undefined ? knownSpec(record) : JSON.parse(rawConfig.toString('utf8')),
   })
+}
+
+function knownSpec({ config, layers, architecture, os, createdAt }: ImageRecord): object {
+  return {
+    architecture,
+    os,
+    created: createdAt,
+    config: {
+      Env: config.env,
+      Entrypoint: config.entrypoint,
+      Cmd: config.cmd,
+      WorkingDir: config.workingDir,
+      User: config.user,
+      Volumes: Object.fromEntries(config.volumes.map((volume) => [volume, {}])),
+      Labels: config.labels,
+      StopSignal: config.stopSignal,
+    },
+    rootfs: { type: 'layers', diff_ids: layers.map((l) => l.diffId) },
+  }
 }

@@ -2,6 +2,7 @@
 /** Pods as the CRI shows them. A list is joined from encodings that are cached by value: a pod is encoded once. */
 import type { Pod } from '../../../model/pod.ts'
 import { v1 } from '../gen/api.js'
+import { idMappings } from './userns.ts'
 
 const READY = 0
 const NOTREADY = 1
@@ -32,7 +33,22 @@ export function podStatus(pod: Pod): v1.PodSandboxStatus.$Properties {
     ...common(pod),
     network: { ip: ip ?? '', additionalIps: more.map((address) => ({ ip: address })) },
     linux: {
-      namespaces: { options: { network: NETWORK[ns.network], pid: PID[ns.pid], ipc: NETWORK[ns.ipc] } },
+      namespaces: {
+        options: {
+          network: NETWORK[ns.network],
+          pid: PID[ns.pid],
+          ipc: NETWORK[ns.ipc],
+          ...(ns.user
+            ? {
+                usernsOptions: {
+                  mode: NETWORK.pod,
+                  uids: idMappings(ns.user.uids),
+                  gids: idMappings(ns.user.gids),
+                },
+              }
+            : {}),
+        },
+      },
     },
   }
 }

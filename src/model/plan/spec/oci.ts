@@ -38,6 +38,8 @@ export interface OciProcess {
   readonly noNewPrivileges: boolean
   readonly oomScoreAdj?: number
   readonly apparmorProfile?: string
+  readonly rlimits?: readonly { readonly type: string; readonly soft: number; readonly hard: number }[]
+  readonly selinuxLabel?: string
 }
 
 export interface OciSeccomp {
@@ -61,6 +63,17 @@ export interface OciResources {
   readonly unified?: Readonly<Record<string, string>>
 }
 
+export interface OciIdMap {
+  readonly containerID: number
+  readonly hostID: number
+  readonly size: number
+}
+
+export interface OciIdMaps {
+  readonly uidMappings: readonly OciIdMap[]
+  readonly gidMappings: readonly OciIdMap[]
+}
+
 export interface OciSpec {
   readonly ociVersion: string
   readonly process: OciProcess
@@ -68,12 +81,13 @@ export interface OciSpec {
   readonly hostname?: string
   readonly mounts: readonly OciMount[]
   readonly annotations?: Readonly<Record<string, string>>
-  readonly linux: {
+  readonly linux: Partial<OciIdMaps> & {
     readonly namespaces: readonly { readonly type: string; readonly path?: string }[]
     readonly resources: OciResources
     readonly cgroupsPath: string
     readonly devices?: readonly OciDevice[]
     readonly seccomp?: OciSeccomp
+    readonly mountLabel?: string
     readonly rootfsPropagation?: string
     readonly maskedPaths?: readonly string[]
     readonly readonlyPaths?: readonly string[]

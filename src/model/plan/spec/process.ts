@@ -5,7 +5,7 @@
  */
 import { Fault } from '../../../base/fault.ts'
 import type { ContainerConfig, EnvVar } from '../../container.ts'
-import type { CapabilityChange } from '../../security.ts'
+import { CAPABILITIES, type CapabilityChange } from '../../security.ts'
 
 /** What an image says of the process that runs in it. */
 export interface ImageProcess {
@@ -94,6 +94,11 @@ export function capabilities(
         `capability ${name.slice(0, 60)} is unknown here or outside the bounding set of the daemon`,
       )
     }
+  }
+  for (const name of drop) {
+    // One that only this kernel lacks is gone in any case; a misspelt one would quietly stay.
+    if (name !== 'ALL' && !CAPABILITIES.includes(name) && !known.has(name))
+      throw new Fault('invalid', `drop_capabilities: ${name.slice(0, 60)} is not the name of a capability`)
   }
   const set = new Set(options.privileged ? known : DEFAULT_CAPABILITIES.filter((c) => known.has(c)))
   if (!options.privileged) {

@@ -48,7 +48,7 @@ function hugepages(r: Resources, sizes: readonly string[]): readonly { pageSize:
     if (!sizes.includes(size) && limit > 0n) {
       throw new Fault(
         'invalid',
-        `huge page size ${size.slice(0, 20)} is not offered by this machine (${sizes.join(', ') || 'none'})`,
+        `huge page size ${size.slice(0, 20)} cannot be limited on this machine (it offers ${sizes.join(', ') || 'none: no huge pages, or no hugetlb cgroup controller'})`,
       )
     }
   }

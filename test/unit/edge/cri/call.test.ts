@@ -155,6 +155,13 @@ describe('statuses', () => {
     ])
   })
 
+  test.each(['RegistryUnavailable', 'SignatureValidationFailed'])(
+    '%s goes without a code, because the kubelet would have the code in front of it',
+    (reason) => {
+      expect(toGrpc(new Fault('denied', 'no', { reason })).code).toBe(status.UNKNOWN)
+    },
+  )
+
   test('a long message is cut: it travels in a header', () => {
     expect(toGrpc(new Fault('internal', 'x'.repeat(100_000))).details.length).toBeLessThan(5000)
   })

@@ -14,6 +14,8 @@ const decode = (config: Config) =>
   decodeCreateContainer({ podSandboxId: 'abc', config: { ...least, ...config } })
 const security = (s: Security) => decode({ linux: { securityContext: s } })
 const mount = (m: v1.Mount.$Properties) => decode({ mounts: [{ containerPath: '/a', hostPath: '/b', ...m }] })
+const volume = (m: v1.Mount.$Properties) =>
+  decode({ mounts: [{ containerPath: '/a', image: { image: 'r.test/v:1' }, readonly: true, ...m }] })
 const device = (d: v1.Device.$Properties) => decode({ devices: [{ hostPath: '/dev/a', ...d }] })
 const bytes = (text: string) => new TextEncoder().encode(text)
 /** A value of an enum that the proto does not know: the wire carries any. */
@@ -167,6 +169,29 @@ describe('every bad field is named', () => {
       () => mount({ propagation: stranger(3) }),
       /mounts\[0\]\.propagation: 3 is not allowed/,
     ],
+    ['an image volume of nothing', () => volume({ image: {} }), /mounts\[0\]\.image\.image: is required/],
+    [
+      'an image volume that is a path of the node too',
+      () => volume({ hostPath: '/h' }),
+      /mounts\[0\]\.host_path: has to be empty beside image/,
+    ],
+    [
+      'an image volume to write to',
+      () => volume({ readonly: false }),
+      /mounts\[0\]\.readonly: has to be set/,
+    ],
+    [
+      'an image volume from which mounts spread',
+      () => volume({ propagation: 2 }),
+      /mounts\[0\]\.propagation: 2 is not allowed/,
+    ],
+    [
+      'a sub path that climbs',
+      () => volume({ imageSubPath: 'a/../..' }),
+      /mounts\[0\]\.image_sub_path: .*leaves/,
+    ],
+    ['an absolute sub path', () => volume({ imageSubPath: '/etc' }), /mounts\[0\]\.image_sub_path: .*leaves/],
+    ['a sub path of a plain mount', () => mount({ imageSubPath: 'a' }), /image_sub_path: needs image/],
     [
       'too many mounts',
       () => decode({ mounts: many(1025, { containerPath: '/a', hostPath: '/b' }) }),
@@ -230,11 +255,6 @@ describe('every bad field is named', () => {
     ],
     ['a target without an id', () => security({ namespaceOptions: { pid: 3 } }), /target_id: is required/],
     [
-      'an AppArmor profile with a slash',
-      () => security({ apparmor: { profileType: 2, localhostRef: 'a/b' } }),
-      /apparmor\.localhost_ref: has a slash/,
-    ],
-    [
       'annotations of 10 MB',
       () => decode({ annotations: { a: huge.repeat(4) } }),
       /config\.annotations: is larger than/,
@@ -246,20 +266,71 @@ describe('every bad field is named', () => {
   })
 })
 
+test('an image volume, all of it or a part, is private whatever comes from the node', () => {
+  const image = { image: 'r.test/v@sha256:1', userSpecifiedImage: 'v' }
+  const { config } = volume({ image, imageSubPath: 'etc/a', propagation: 1, recursiveReadOnly: true })
+  expect(config.mounts).toEqual([
+    {
+      containerPath: '/a',
+      hostPath: '',
+      image: { ...image, subPath: 'etc/a' },
+      readonly: true,
+      recursiveReadOnly: true,
+      selinuxRelabel: false,
+      propagation: 'private',
+    },
+  ])
+  expect(volume({}).config.mounts[0]?.image).toEqual({
+    image: 'r.test/v:1',
+    userSpecifiedImage: '',
+    subPath: '',
+  })
+})
+
+describe('mappings and options of mounts', () => {
+  const ids = [{ hostId: 1000, containerId: 0, length: 10 }]
+  const range = { hostId: 1000, length: 10 }
+
+  test('are taken as they are', () => {
+    const [given] = mount({ uidMappings: ids, gidMappings: ids, mountOptions: ['noexec', 'nosuid'] }).config
+      .mounts
+    expect(given).toMatchObject({ idmap: { uids: range, gids: range }, options: ['noexec', 'nosuid'] })
+    const [plain] = mount({}).config.mounts
+    expect(plain).not.toHaveProperty('idmap')
+    expect(plain).not.toHaveProperty('options')
+  })
+
+  test('a container says what its pod has', () => {
+    const usernsOptions = { mode: 0, uids: ids, gids: ids }
+    const told = (namespaceOptions: object) => security({ namespaceOptions }).config.security.userns
+    expect(told({ usernsOptions })).toEqual({ uids: range, gids: range })
+    expect(told({ usernsOptions: { mode: 2 } })).toBe('node')
+    expect(told({})).toBeUndefined()
+  })
+
+  test.each<[string, () => unknown, RegExp]>([
+    ['users alone', () => mount({ uidMappings: ids }), /mounts\[0\]\.gidMappings: has 0 mappings/],
+    ['two ranges', () => mount({ uidMappings: [...ids, ...ids], gidMappings: ids }), /uidMappings: has 2/],
+    [
+      'an option that gives rights',
+      () => mount({ mountOptions: ['dev'] }),
+      /mount_options: "dev" is not one of/,
+    ],
+    ['an option with a value', () => mount({ mountOptions: ['size=1'] }), /noexec, nodev, nosuid/],
+    ['too many', () => mount({ mountOptions: Array(17).fill('noexec') }), /has more than 16/],
+  ])('%s are refused', (_what, call, why) => {
+    expect(call).toThrow(why)
+    expect(call).toThrow(expect.objectContaining({ kind: 'invalid' }))
+  })
+})
+
 describe('what is not offered yet is refused, never ignored', () => {
   test.each<[string, () => unknown, RegExp]>([
     ['CDI devices', () => decode({ CDIDevices: [{ name: 'a' }] }), /CDI_devices/],
-    ['image volumes', () => mount({ image: { image: 'a' }, hostPath: '' }), /mounts\[0\]\.image: /],
-    ['idmapped mounts', () => mount({ uidMappings: [{ length: 1 }] }), /idmapped mounts/],
     [
       'bytes that are no UTF-8',
       () => decode({ envs: [{ key: 'A', value: new Uint8Array([0xff]) }] }),
       /envs\[0\]\.value/,
-    ],
-    [
-      'user namespaces',
-      () => security({ namespaceOptions: { usernsOptions: { mode: 0 } } }),
-      /userns_options/,
     ],
   ])('%s', (_what, call, why) => {
     expect(call).toThrow(why)
@@ -286,16 +357,29 @@ describe('ids', () => {
 describe('PullImage', () => {
   test('credentials go sealed: they show nowhere', () => {
     const auth = { username: 'me', password: 'secret-1', identityToken: 'secret-2' }
-    const pull = decodePull({ image: { image: 'r.test/a:1' }, auth })
+    const pull = decodePull({ image: { image: 'r.test/a:1' }, auth }, { runc: {} })
     expect(`${JSON.stringify(pull)} ${String(pull.auth)}`).not.toMatch(/secret|me"/)
     expect(pull.reference).toMatchObject({ path: 'a', tag: '1' })
+  })
+
+  test('the namespace is that of the pod, or empty', () => {
+    const image = { image: 'r.test/a:1' }
+    const sandboxConfig = { metadata: { name: 'p', namespace: 'prod' } }
+    expect(decodePull({ image, sandboxConfig }, {}).namespace).toBe('prod')
+    expect(decodePull({ image }, {}).namespace).toBe('')
   })
 
   test.each([
     [{}, /image\.image: is required/],
     [{ image: { image: 'a\0' } }, /image\.image: has a NUL/],
     [{ image: { image: 'a', annotations: { a: huge } } }, /image\.annotations: is larger/],
+    [{ image: { image: 'a', runtimeHandler: 'kata' } }, /image\.runtime_handler: "kata" is not .*runc/],
+    [
+      { image: { image: 'a' }, sandboxConfig: { metadata: { namespace: 'a\0' } } },
+      /sandbox_config\.metadata\.namespace: has/,
+    ],
+    [{ image: { image: 'a', userSpecifiedImage: 'a\0' } }, /image\.user_specified_image: has a NUL/],
   ])('%# is refused', (request, why) => {
-    expect(() => decodePull(request)).toThrow(why)
+    expect(() => decodePull(request, { runc: {} })).toThrow(why)
   })
 })

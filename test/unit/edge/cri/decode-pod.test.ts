@@ -270,12 +270,6 @@ describe('every bad field is named', () => {
     expect(message.length).toBeLessThan(3000)
     expect(message.split('; ')).toHaveLength(20)
   })
-
-  test('what gantry cannot do yet is said to be so', () => {
-    const call = () => security({ namespaceOptions: { usernsOptions: { mode: 0, uids: [{ length: 1 }] } } })
-    expect(call).toThrow(expect.objectContaining({ kind: 'unsupported' }))
-    expect(call).toThrow(/usernsOptions|userns_options: user namespaces of a pod are not offered yet/)
-  })
 })
 
 test('the old spellings of a profile', () => {
@@ -299,3 +293,40 @@ test.each(['a.slice', 'kubepods-burstable-pod1_2.slice', '/', '/kubepods/besteff
     expect(linux({ cgroupParent }).config.cgroupParent).toBe(cgroupParent)
   },
 )
+
+describe('a user namespace', () => {
+  const ids = (more: object = {}) => [{ hostId: 1000, containerId: 0, length: 65_536, ...more }]
+  const of = (more: object) => () =>
+    security({ namespaceOptions: { usernsOptions: { mode: 0, uids: ids(), gids: ids(), ...more } } })
+
+  test('is two ranges from 0 on', () => {
+    expect(of({ gids: ids({ hostId: 2000, length: 1 }) })().config.namespaces.user).toEqual({
+      uids: { hostId: 1000, length: 65_536 },
+      gids: { hostId: 2000, length: 1 },
+    })
+  })
+
+  test.each<[string, object]>([
+    ['nothing is said', {}],
+    ['it is the node’s', { usernsOptions: { mode: 2 } }],
+  ])('is none where %s', (_what, namespaceOptions) => {
+    expect(security({ namespaceOptions }).config.namespaces).not.toHaveProperty('user')
+  })
+
+  test.each<[string, object, RegExp]>([
+    ['no mappings of users', { uids: [] }, /userns_options\.uids: has 0 mappings/],
+    ['two of groups', { gids: [...ids(), ...ids()] }, /userns_options\.gids: has 2 mappings/],
+    ['one that begins elsewhere', { uids: ids({ containerId: 1 }) }, /uids\[0\]\.container_id: is 1/],
+    ['one of nothing', { gids: ids({ length: 0 }) }, /gids\[0\]\.length: is 0/],
+    [
+      'ids that are none',
+      { uids: ids({ hostId: 4_294_967_295, length: 1 }) },
+      /uids\[0\]\.host_id: 4294967295/,
+    ],
+    ['a mode of a container', { mode: 1 }, /userns_options\.mode: 1/],
+    ['a mode with a target', { mode: 3 }, /userns_options\.mode: 3/],
+  ])('with %s is a mistake', (_what, change, why) => {
+    expect(of(change)).toThrow(why)
+    expect(of(change)).toThrow(expect.objectContaining({ kind: 'invalid' }))
+  })
+})

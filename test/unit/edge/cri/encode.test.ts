@@ -137,6 +137,28 @@ describe('a container', () => {
     expect(containerState(container(state))).toBe(wanted.state)
   })
 
+  test('its image volumes, with the id of the image and no path of the node', () => {
+    const mount = {
+      containerPath: '/v',
+      hostPath: '/h',
+      readonly: true,
+      recursiveReadOnly: false,
+      selinuxRelabel: false,
+      propagation: 'private' as const,
+    }
+    const image = { image: 'r.test/v:1', userSpecifiedImage: 'v', subPath: 'etc' }
+    const config = { ...containerConfig, mounts: [mount, { ...mount, hostPath: '', image }] }
+    const plain = container()
+    const record = { ...plain.record, config, volumes: [{ mount: 1, imageId: 'sha256:7' }] }
+    const { mounts } = containerStatus({ ...plain, record })
+    expect(mounts?.[0]).not.toHaveProperty('image')
+    expect(mounts?.[1]).toMatchObject({
+      hostPath: '',
+      image: { image: 'r.test/v:1', userSpecifiedImage: 'v', imageRef: 'sha256:7' },
+      imageSubPath: 'etc',
+    })
+  })
+
   test('its bytes are those of the plain encoding, and are made once', () => {
     const c = container()
     const s = containerStatus(c)

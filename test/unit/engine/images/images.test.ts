@@ -145,6 +145,23 @@ describe('pulls', () => {
     expect(images.pulling).toBe(0)
   })
 
+  test('equal ones under another signature policy are not one', async () => {
+    const policyFor = async (namespace: string) => ({
+      policyFile: namespace === 'prod' ? '/prod.json' : '/p.json',
+      required: false,
+      registriesDir: '/r.d',
+    })
+    const { images, pulls, atWorker } = fakeImages({ deps: { policyFor } })
+    const all = ['', 'dev', 'prod'].map((namespace) =>
+      images.pull(scope, { ...command('r.io/a'), namespace }),
+    )
+    await atWorker(2)
+    await settled()
+    expect(pulls).toHaveLength(2)
+    for (const p of pulls) p.finish(pulledOf('a'))
+    await Promise.all(all)
+  })
+
   test('one goes on while anyone waits for it, and ends with the last', async () => {
     const { images, atWorker } = fakeImages()
     using first = childScope(scope)
@@ -197,8 +214,9 @@ describe('pulls', () => {
       await expect(pull('r.io/a', pulledOf('a'))).rejects.toThrow('here')
       expect(seen).toContain(`pull:${point}`)
       setFaultHook(undefined)
-      await images.collect()
-      expect([images.list(), [...store.there]]).toEqual([[], []])
+      expect(images.list()).toEqual([])
+      await images.prune(scope, { all: false })
+      expect([...store.there]).toEqual([])
       await pull('r.io/a', pulledOf('a'))
       expect(images.list()).toHaveLength(1)
     },
@@ -224,76 +242,66 @@ describe('removal', () => {
     expect(after).toEqual(Array(5).fill(undefined))
   })
 
-  test('of an image in use or held is refused, naming the user', async () => {
-    let user: string | undefined = 'container c1'
-    const { pull, images } = fakeImages({ deps: { usedBy: () => user } })
+  test('of an image in use takes its names at once, and its layers when the last container has gone', async () => {
+    let isUsed = true
+    const { pull, images, store, disk } = fakeImages({ deps: { usedBy: () => isUsed } })
     const { id } = await pull('r.io/a:1', pulledOf('a'))
-    await expect(images.remove(scope, id)).rejects.toMatchObject({ kind: 'wrong-state' })
-    await expect(images.remove(scope, id)).rejects.toThrow('container c1')
-    user = undefined
-    const held = images.hold(id, 'container c2 in the making')
-    const again = images.hold(id, 'another')
-    await expect(images.remove(scope, id)).rejects.toThrow('c2')
-    held[Symbol.dispose]()
-    held[Symbol.dispose]()
-    await expect(images.remove(scope, id)).rejects.toThrow('another')
-    again[Symbol.dispose]()
-    await images.remove(scope, id)
-    expect(images.list()).toEqual([])
-  })
-})
+    await images.remove(scope, 'r.io/a:1')
+    await images.collect()
+    expect([images.list(), images.find(id), images.find('r.io/a:1')]).toEqual([[], undefined, undefined])
+    expect(images.byId(id)).toMatchObject({ repoTags: [], hidden: { why: 'removed' } })
+    expect([...store.there]).toEqual([digestOf('chain a')])
+    expect(images.fsInfo().bytes).toBe(100n)
 
-describe('layers', () => {
-  test('go when no image has them, and not before', async () => {
+    // As after a restart of the daemon.
+    const { images: later, store: laterStore } = fakeImages({
+      records: [...disk.disk.values()],
+      deps: { usedBy: () => isUsed },
+    })
+    await later.load()
+    await later.collect()
+    expect([later.list(), [...laterStore.there]]).toEqual([[], [digestOf('chain a')]])
+
+    isUsed = false
+    images.released(id)
+    await images.collect()
+    expect([[...store.there], disk.disk.size, images.byId(id)]).toEqual([[], 0, undefined])
+  })
+
+  test('while a container is being made from it keeps the layers until it is made, or not', async () => {
     const { pull, images, store } = fakeImages()
-    await pull('r.io/a', pulledOf('a', ['shared', 'a']))
-    await pull('r.io/b', pulledOf('b', ['shared', 'b']))
-    expect(images.fsInfo()).toMatchObject({ bytes: 300n, inodes: 9n, mountpoint: '/layers' })
-    await images.remove(scope, 'r.io/a')
+    const { id } = await pull('r.io/a:1', pulledOf('a'))
+    const held = images.hold(id)
+    const again = images.hold(id)
+    await images.remove(scope, id)
+    held[Symbol.dispose]()
+    held[Symbol.dispose]()
     await images.collect()
-    expect(store.dropped).toEqual([digestOf('chain a')])
-    expect(images.fsInfo().bytes).toBe(200n)
-  })
-
-  test('that a container has mounted stay, also without an image', async () => {
-    const mounted = `/layers/${digestOf('chain m').slice(7)}/fs`
-    const { images, store } = fakeImages({
-      layers: [digestOf('chain m'), digestOf('chain x')],
-      deps: { mountedLayers: () => [mounted] },
-    })
-    await images.collect()
-    expect(store.dropped).toEqual([digestOf('chain x')])
-  })
-
-  test('that a pull plans to use wait for no removal in between: they stay or are gone before it looks', async () => {
-    const { images, atWorker, store } = fakeImages({ layers: [digestOf('chain a')] })
-    const gate = Promise.withResolvers<void>()
-    store.dropGate = gate.promise
-    const collecting = images.collect()
-    await settled()
-    const running = images.pull(scope, command('r.io/a'))
-    ;(await atWorker()).finish(pulledOf('a'))
-    await settled()
-    // The plan waits for the removal that had begun; so the worker will find the layer missing and fetch it.
-    expect(images.pulling).toBe(1)
-    expect(images.list()).toEqual([])
-    gate.resolve()
-    await Promise.all([collecting, running])
-    expect(store.dropped).toEqual([digestOf('chain a')])
     expect([...store.there]).toEqual([digestOf('chain a')])
-    await images.collect()
-    expect(images.list()).toHaveLength(1)
-    expect([...store.there]).toEqual([digestOf('chain a')])
+    again[Symbol.dispose]()
+    await settled()
+    expect([...store.there]).toEqual([])
   })
 
-  test('that are missing make an image unusable: it is set aside and told', async () => {
-    const { images, disk } = fakeImages({
-      records: [imageRecord('a', ['one', 'two'])],
-      layers: [digestOf('chain one')],
-    })
-    const problems = await images.load()
-    expect(problems).toEqual([{ file: digestOf('a'), why: expect.stringContaining(digestOf('chain two')) }])
-    expect([images.list(), disk.asides]).toEqual([[], [digestOf('a')]])
+  test('is undone by a pull: the image has the new name only, and its layers stay', async () => {
+    const { pull, images, store } = fakeImages({ deps: { usedBy: () => true } })
+    const { id } = await pull('r.io/a:1', pulledOf('a'))
+    await images.remove(scope, id)
+    const again = await pull('r.io/a:2', pulledOf('a'))
+    await images.collect()
+    expect([again.id, again.repoTags, again.hidden]).toEqual([id, ['r.io/a:2'], undefined])
+    expect(images.list()).toEqual([again])
+    expect(store.dropped).toEqual([])
+  })
+
+  test('that a crash cut short is carried on at the next start', async () => {
+    const { id } = imageRecord('a')
+    const hidden = { ...imageRecord('a'), hidden: { why: 'removed', atNs: 1n } } as const
+    const { images, store, disk } = fakeImages({ records: [hidden] })
+    expect(await images.load()).toEqual([])
+    expect([images.list(), images.problems()]).toEqual([[], []])
+    await images.collect()
+    expect([[...store.there], [...disk.disk], images.byId(id)]).toEqual([[], [], undefined])
   })
 })
 

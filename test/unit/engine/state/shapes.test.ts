@@ -69,6 +69,18 @@ const container: ContainerRecord = {
   requestHash: 'h',
   bootId: 'b',
 }
+const withVolume: ContainerRecord = {
+  ...container,
+  config: {
+    ...container.config,
+    mounts: container.config.mounts.map((m) => ({
+      ...m,
+      hostPath: '',
+      image: { image: 'r.test/v:1', userSpecifiedImage: 'v', subPath: 'a' },
+    })),
+  },
+  volumes: [{ mount: 0, imageId: `sha256:${'ef'.repeat(32)}` }],
+}
 const podStates: readonly PodState[] = [
   { phase: 'creating' },
   ready(['10.0.0.1']),
@@ -93,6 +105,7 @@ describe('what is written comes back', () => {
       [pod, isPodRecord],
       [container, isContainerRecord],
       [{ ...container, logPath: undefined }, isContainerRecord],
+      [withVolume, isContainerRecord],
       [container.config.resources, isResources],
     ] as const) {
       const back = throughDisk(value)
@@ -219,3 +232,10 @@ test.each(['/a/../b', 'a', '', 5])('%s is no cgroup, and no log path', (path) =>
   expect(isContainerRecord({ ...container, cgroup: path })).toBe(false)
   expect(isContainerRecord({ ...container, logPath: path })).toBe(false)
 })
+
+test.each(['sha256:../../etc', 'sha256:1', '', 7])(
+  'an image volume of %j is no record: its id is a path',
+  (imageId) => {
+    expect(isContainerRecord({ ...withVolume, volumes: [{ mount: 0, imageId }] })).toBe(false)
+  },
+)

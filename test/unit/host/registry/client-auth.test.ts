@@ -6,6 +6,7 @@ import { Authorizer } from '../../../../src/host/registry/auth.ts'
 import { RegistryClient } from '../../../../src/host/registry/client.ts'
 import { defaultHosts, type RegistryHost } from '../../../../src/host/registry/hosts-toml.ts'
 import { closeConnections } from '../../../../src/host/registry/http.ts'
+import { credentialLookup } from '../../../../src/host/registry/lookup.ts'
 import type { RegistryAuth } from '../../../../src/model/pull-policy.ts'
 import { parseDigest, parseReference } from '../../../../src/model/reference.ts'
 import { buildImage, type Image } from '../../../support/oci-image.ts'
@@ -31,11 +32,21 @@ afterEach(async () => {
   await other[Symbol.asyncDispose]()
 })
 
-function client(auth: RegistryAuth, hosts?: readonly RegistryHost[]): RegistryClient {
+/** Knows the credentials of a request, and no files. */
+function authorizer(auth: RegistryAuth, domain: string, actions: 'pull' | 'pull,push' = 'pull'): Authorizer {
+  const node = { files: [], ask: async () => undefined, warn: () => {} }
+  return new Authorizer({ lookup: credentialLookup({ auth, domain }, node), repository: 'a/b', actions })
+}
+
+function client(
+  auth: RegistryAuth,
+  hosts?: readonly RegistryHost[],
+  own = authorizer(auth, reg.host),
+): RegistryClient {
   const ref = parseReference(`${reg.host}/a/b:v1`)
   return new RegistryClient(ref, {
     hosts: hosts ?? defaultHosts(reg.host),
-    auth: new Authorizer(auth, ref),
+    auth: own,
     signal: new AbortController().signal,
   })
 }
@@ -105,10 +116,30 @@ describe('getting in', () => {
     await client({ identityToken: 'identity-1' }).manifest('v1')
   })
 
-  test('by a registry token, sent at once', async () => {
+  test('by a registry token, sent as it is', async () => {
     guard(reg, bearer(), 'Bearer ready-made')
     await client({ registryToken: 'ready-made' }).manifest('v1')
-    expect(reg.seen).toHaveLength(1)
+    expect(reg.seen.map((r) => r.headers.authorization)).toEqual([undefined, 'Bearer ready-made'])
+    expect(other.seen).toHaveLength(0)
+  })
+
+  test.each([
+    ['', 'pull', 'repository:a/b:pull'],
+    ['scope="repository:a/b:pull repository:c:pull"', 'pull', 'repository:a/b:pull repository:c:pull'],
+    ['scope="repository:other/b:pull,metadata"', 'pull', 'repository:other/b:pull,metadata'],
+    ['', 'pull,push', 'repository:a/b:pull,push'],
+    [
+      'scope="repository:a/b:pull repository:c:pull"',
+      'pull,push',
+      'repository:a/b:pull,push repository:c:pull',
+    ],
+  ] as const)('a registry that names %j, for %s: the token is for %s', async (named, actions, expected) => {
+    guard(reg, `Bearer realm="http://${other.host}/token",service="svc",${named}`, 'Bearer the-token')
+    tokens((_headers, query) => query.getAll('scope').join(' ') === expected)
+    await client({}, undefined, authorizer({}, reg.host, actions)).manifest('v1')
+    tokens((_headers, _query, body) => new URLSearchParams(body).get('scope') === expected)
+    const auth = { identityToken: 'identity-1' }
+    await client(auth, undefined, authorizer(auth, reg.host, actions)).manifest('v1')
   })
 
   test('again when the token has run out in the middle', async () => {
@@ -189,6 +220,40 @@ describe('credentials do not travel', () => {
     expect(sentTo(other)).not.toMatch(/authorization|correct-horse|YW5u/)
   })
 
+  test('with a redirect to a host that asks for them', async () => {
+    guard(reg, 'Basic realm="r"', BASIC)
+    const inner = reg.intercept
+    reg.intercept = (req, res, blob) => {
+      if (!req.path.includes('/blobs/')) return inner?.(req, res, blob) ?? false
+      res.writeHead(307, { location: `http://${other.host}/storage` })
+      res.end()
+      return true
+    }
+    other.intercept = (_req, res) => {
+      res.writeHead(401, { 'www-authenticate': `Bearer realm="http://${other.host}/token"` })
+      res.end()
+      return true
+    }
+    const one = client(auth)
+    await one.manifest('v1')
+    await expect(one.smallBlob(layer(), 1_000_000)).rejects.toThrow(
+      `http://${reg.host} redirects to http://${other.host}/storage, which asks for authentication`,
+    )
+    expect(sentTo(other)).not.toMatch(/authorization|correct-horse|YW5u|token/)
+  })
+
+  test('with a token request that is redirected', async () => {
+    guard(reg, bearer(), 'Bearer the-token')
+    other.intercept = (_req, res) => {
+      res.writeHead(307, { location: `http://localhost:${reg.host.split(':')[1]}/token` })
+      res.end()
+      return true
+    }
+    for (const own of [auth, { identityToken: 'identity-1' }])
+      await expect(client(own).manifest('v1')).rejects.toMatchObject({ kind: /unavailable|not-found/ })
+    expect(sentTo(reg)).not.toMatch(/authorization|correct-horse|YW5u|identity-1/)
+  })
+
   test('nor does the signature of such a link into an error', async () => {
     reg.intercept = (_req, res) => {
       res.writeHead(302, { location: `http://${other.host}/storage?signature=s3cret` })
@@ -221,8 +286,6 @@ describe('credentials do not travel', () => {
 
   test('in the text of an Authorizer that somebody prints', async () => {
     const { inspect } = await import('node:util')
-    expect(
-      inspect(new Authorizer(auth, { domain: 'r', path: 'a' }), { depth: 9, showHidden: true }),
-    ).not.toContain(PASSWORD)
+    expect(inspect(authorizer(auth, 'r'), { depth: 9, showHidden: true })).not.toContain(PASSWORD)
   })
 })

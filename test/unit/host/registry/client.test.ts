@@ -8,10 +8,11 @@ import { Authorizer } from '../../../../src/host/registry/auth.ts'
 import { RegistryClient, sha256Of } from '../../../../src/host/registry/client.ts'
 import { defaultHosts, type RegistryHost } from '../../../../src/host/registry/hosts-toml.ts'
 import { closeConnections, exchange, pieces } from '../../../../src/host/registry/http.ts'
+import { PULL, type PullPace } from '../../../../src/model/pull-policy.ts'
 import { parseDigest, parseReference } from '../../../../src/model/reference.ts'
 import { buildImage, type Image } from '../../../support/oci-image.ts'
 import { buildLayer } from '../../../support/oci-layer.ts'
-import { type PullRegistry, pullRegistry } from '../../../support/pull-registry.ts'
+import { type FaultRule, type PullRegistry, pullRegistry } from '../../../support/pull-registry.ts'
 
 let reg: PullRegistry
 let image: Image
@@ -28,9 +29,18 @@ afterEach(async () => {
   await reg[Symbol.asyncDispose]()
 })
 
-function client(hosts: readonly RegistryHost[] = defaultHosts(reg.host), signal = never): RegistryClient {
+function client(
+  hosts: readonly RegistryHost[] = defaultHosts(reg.host),
+  signal = never,
+  pace: PullPace = PULL,
+): RegistryClient {
   const ref = parseReference(`${reg.host}/a/b:v1`)
-  return new RegistryClient(ref, { hosts, auth: new Authorizer({}, ref), signal })
+  return new RegistryClient(ref, {
+    hosts,
+    auth: new Authorizer({ lookup: async () => undefined, repository: ref.path }),
+    signal,
+    pace,
+  })
 }
 
 const layer = () => {
@@ -191,6 +201,35 @@ describe('a blob', () => {
     await expect(read(client())).rejects.toThrow('more than the')
   })
 
+  test('in part is that part, or from a host that sends no parts all that follows', async () => {
+    const { bytes } = layer()
+    const part = async () => {
+      const opened: boolean[] = []
+      const from = client().part(layer(), { start: 1000, end: 5000, onOpen: (whole) => opened.push(whole) })
+      const parts: Buffer[] = []
+      for await (const piece of from) parts.push(piece)
+      return { got: Buffer.concat(parts), opened }
+    }
+    expect(await part()).toEqual({ got: Buffer.from(bytes.subarray(1000, 5000)), opened: [false] })
+    for (const how of ['ignored', 'refused', 'shifted'] as const) {
+      reg.setFaults([{ fault: { kind: 'ranges', how }, on: 'blob' }])
+      expect(await part()).toEqual({ got: Buffer.from(bytes.subarray(1000)), opened: [true] })
+    }
+  })
+
+  test('over a kept connection that the host has closed is asked for again at once', async () => {
+    const one = client()
+    await read(one)
+    reg.intercept = (_req, res) => {
+      reg.intercept = undefined
+      res.socket?.resetAndDestroy()
+      return true
+    }
+    const began = performance.now()
+    await read(one)
+    expect(performance.now() - began).toBeLessThan(PULL.backoffMs / 2)
+  })
+
   test('that goes silent is a timeout, and the reader’s own slowness is not', async () => {
     reg.intercept = (_req, res, blob) => {
       res.writeHead(200)
@@ -211,7 +250,7 @@ describe('a blob', () => {
     const reply = await exchange(call)
     let got = 0
     const slowly = async () => {
-      for await (const piece of pieces(reply.body, url, 300)) {
+      for await (const piece of pieces(reply.body, url, { stallMs: 300 })) {
         got += piece.length
         await new Promise((resolve) => setTimeout(resolve, 100))
       }
@@ -247,6 +286,48 @@ describe('of several hosts', () => {
     await one.manifest('v1')
     await read(one)
     expect(mirror.seen.map((r) => r.path)).toEqual(['/v2/a/b/manifests/v1'])
+  })
+
+  const quick: PullPace = { stallMs: 5000, mirrorStallMs: 150, slowBytes: 200_000, slowMs: 200 }
+  test.each<[string, FaultRule['fault']]>([
+    ['that gives no answer', { kind: 'hang' }],
+    ['that falls silent', { kind: 'stall', after: 70_000 }],
+    ['that is too slow', { kind: 'slow', chunk: 1000, everyMs: 20 }],
+  ])('one %s is left for the next, which goes on where it was', async (_which, wrong) => {
+    const { mirror, list } = await hosts()
+    await using _ = mirror
+    mirror.add('a/b', 'v1', image)
+    mirror.setFaults([{ fault: wrong, on: 'blob' }])
+    const one = client(list, never, quick)
+    expect(sha256Of(await read(one))).toBe(layer().digest)
+    expect(blobRequests()).toHaveLength(1)
+    // From then on it comes last.
+    mirror.seen.length = 0
+    await read(one)
+    expect(mirror.seen).toEqual([])
+  })
+
+  test('the last one may be slow: there is nobody else', async () => {
+    reg.setFaults([{ fault: { kind: 'slow', chunk: 20_000, everyMs: 20 }, on: 'blob' }])
+    const got = await read(client(undefined, never, quick))
+    expect(sha256Of(got)).toBe(layer().digest)
+    expect(blobRequests()).toHaveLength(1)
+  })
+
+  test('whoever sent wrong bytes is not asked for that blob again, as long as there is another', async () => {
+    const { mirror, list } = await hosts()
+    await using _ = mirror
+    mirror.add('a/b', 'v1', image)
+    mirror.setFaults([{ fault: { kind: 'wrong-bytes' }, on: 'blob' }])
+    const one = client(list)
+    expect(sha256Of(await read(one))).not.toBe(layer().digest)
+    expect(one.distrust(layer().digest)).toBe(true)
+    expect(sha256Of(await read(one))).toBe(layer().digest)
+    expect(one.distrust(layer().digest)).toBe(false)
+    const { bytes, ...config } = image.config
+    expect(await client(list).smallBlob({ ...config, digest: parseDigest(config.digest) }, 10_000)).toEqual(
+      Buffer.from(bytes),
+    )
   })
 
   test('one with wrong bytes is passed over', async () => {

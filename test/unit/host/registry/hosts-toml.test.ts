@@ -4,7 +4,7 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { defaultHosts, folderNames, registryHosts } from '../../../../src/host/registry/hosts-toml.ts'
+import { defaultHosts, folderNames, parseHosts } from '../../../../src/host/registry/hosts-toml.ts'
 
 let root: string
 beforeEach(async () => {
@@ -12,12 +12,10 @@ beforeEach(async () => {
 })
 afterEach(() => rm(root, { recursive: true, force: true }))
 
-async function hostsOf(domain: string, folder: string, text: string) {
-  await mkdir(join(root, folder), { recursive: true })
-  await writeFile(join(root, folder, 'hosts.toml'), text)
-  return registryHosts([join(root, 'missing'), root], domain)
-}
+const hostsOf = async (domain: string, text: string) =>
+  (await parseHosts(text, { folder: join(root, 'reg.io'), domain })).hosts
 const bases = (hosts: readonly { base: URL }[]) => hosts.map((h) => h.base.href)
+const pem = (what: string) => `-----BEGIN ${what}-----\nAAAA\n-----END ${what}-----\n`
 
 describe('without a file', () => {
   test.each([
@@ -42,28 +40,29 @@ describe('a file', () => {
   test('gives hosts in its order, the server last, and a namespace to those of another name', async () => {
     const hosts = await hostsOf(
       'docker.io',
-      'docker.io',
       `server = "https://registry-1.docker.io"
 [host."http://z.mirror:5000"]
   capabilities = ["pull"]
 [host."https://a.mirror/custom/v2"]
-  capabilities = ["pull", "resolve"]
+  capabilities = ["PULL", "resolve"]
 [host."b.mirror/x"]
   override_path = true
   skip_verify = true
   dial_timeout = "1.5s"
   [host."b.mirror/x".header]
     x-one = "1"
-    x-two = ["2", "3"]`,
+    x-two = ["2", "3"]
+[host."https://0.mirror:444//y/"]`,
     )
     expect(bases(hosts)).toEqual([
       'http://z.mirror:5000/v2',
       'https://a.mirror/custom/v2',
       'https://b.mirror/x',
+      'https://0.mirror:444/y/v2',
       'https://registry-1.docker.io/v2',
     ])
-    expect(hosts.map((h) => h.ns)).toEqual(['docker.io', 'docker.io', 'docker.io', undefined])
-    expect(hosts.map((h) => h.resolves)).toEqual([false, true, true, true])
+    expect(hosts.map((h) => h.ns)).toEqual(['docker.io', 'docker.io', 'docker.io', 'docker.io', undefined])
+    expect(hosts.map((h) => h.resolves)).toEqual([false, true, true, true, true])
     expect(hosts[2]).toMatchObject({
       connectMs: 1500,
       headers: { 'x-one': '1', 'x-two': '2, 3' },
@@ -71,59 +70,142 @@ describe('a file', () => {
     })
   })
 
-  test('without a server ends with the registry itself', async () => {
-    const hosts = await hostsOf('reg.io', 'reg.io', '[host."http://m:1"]')
-    expect(bases(hosts)).toEqual(['http://m:1/v2', 'https://reg.io/v2'])
+  test.each([
+    [
+      'without a server ends with the registry itself',
+      '[host."http://m:1"]',
+      ['http://m:1/v2', 'https://reg.io/v2'],
+    ],
+    ['with a mirror as server never asks the registry itself', 'server = "http://m:1"', ['http://m:1/v2']],
+    [
+      'with fallback = false asks its hosts alone',
+      'fallback = false\n[host."http://m:1"]',
+      ['http://m:1/v2'],
+    ],
+    [
+      'with fallback = false asks no server either',
+      'server = "https://reg.io"\nfallback = false\n[host."http://m:1"]',
+      ['http://m:1/v2'],
+    ],
+    ['with fallback = true is as without it', 'fallback = true', ['https://reg.io/v2']],
+    [
+      'without an API path but with override_path',
+      'server = "https://m"\noverride_path = true',
+      ['https://m/'],
+    ],
+    ['with nothing in it', '', ['https://reg.io/v2']],
+    [
+      'with certificates for plain http tries https first',
+      '[host."http://m:1"]\nskip_verify = true',
+      ['https://m:1/v2', 'http://m:1/v2', 'https://reg.io/v2'],
+    ],
+    [
+      'with certificates for port 80 means plain http',
+      '[host."http://m:80"]\nskip_verify = true',
+      ['http://m/v2', 'https://reg.io/v2'],
+    ],
+  ])('%s', async (_name, text, expected) => {
+    expect(bases(await hostsOf('reg.io', text))).toEqual(expected)
   })
 
-  test('with a mirror as server never asks the registry itself', async () => {
-    expect(bases(await hostsOf('reg.io', 'reg.io', 'server = "http://m:1"'))).toEqual(['http://m:1/v2'])
+  test('without a server says its top level of the registry itself, but not what it can do', async () => {
+    const [own] = await hostsOf('reg.io', 'capabilities = ["push"]\nskip_verify = true\nheader = { a = "b" }')
+    expect(own).toMatchObject({ resolves: true, pulls: true, tls: { skipVerify: true }, headers: { a: 'b' } })
+    const loopback = await hostsOf('localhost:5000', 'skip_verify = false')
+    expect(loopback.map((h) => [h.base.protocol, h.onlyIfUnreachable])).toEqual([
+      ['https:', false],
+      ['http:', true],
+    ])
+    expect(loopback[0]?.tls.skipVerify).toBe(true)
   })
 
-  test.each(['reg.io:5000', 'reg.io_5000_', '_default'])('is found in the folder %s', async (folder) => {
-    const hosts = await hostsOf('reg.io:5000', folder, 'server = "http://m:1"')
-    expect(bases(hosts)).toEqual(['http://m:1/v2'])
+  test('knows a registry by its port also where that is the usual one', async () => {
+    expect((await hostsOf('reg.io:443', 'server = "https://reg.io"'))[0]?.ns).toBeUndefined()
+    expect((await hostsOf('reg.io', 'server = "http://reg.io:5000"'))[0]?.ns).toBe('reg.io')
   })
 
   test('names its certificates relative to itself', async () => {
     await mkdir(join(root, 'reg.io'))
-    await writeFile(join(root, 'reg.io', 'ca.pem'), 'CA')
-    await writeFile(join(root, 'reg.io', 'c.pem'), 'CERT')
-    await writeFile(join(root, 'k.pem'), 'KEY')
+    await writeFile(join(root, 'reg.io', 'ca.pem'), pem('CERTIFICATE'))
+    await writeFile(join(root, 'reg.io', 'c.pem'), pem('CERTIFICATE'))
+    await writeFile(join(root, 'k.pem'), pem('PRIVATE KEY'))
     const text = `[host."https://m"]\nca = "ca.pem"\nclient = [["c.pem", "${join(root, 'k.pem')}"], ["c.pem", ""]]`
-    const [host] = await hostsOf('reg.io', 'reg.io', text)
+    const [host] = await hostsOf('reg.io', text)
     expect(host?.tls).toEqual({
-      ca: ['CA'],
+      ca: [pem('CERTIFICATE')],
       client: [
-        { cert: 'CERT', key: 'KEY' },
-        { cert: 'CERT', key: 'CERT' },
+        { cert: pem('CERTIFICATE'), key: pem('PRIVATE KEY') },
+        { cert: pem('CERTIFICATE'), key: pem('CERTIFICATE') },
       ],
       skipVerify: false,
     })
+  })
+
+  test.each([
+    ['10s', 10_000],
+    ['1m30s', 90_000],
+    ['250ms', 250],
+    ['0.5m', 30_000],
+    ['', 30_000],
+  ])('dial_timeout %j is %i ms', async (text, ms) => {
+    expect((await hostsOf('reg.io', `dial_timeout = "${text}"`))[0]?.connectMs).toBe(ms)
+  })
+
+  test('warns of keys that have no effect', async () => {
+    const { warnings } = await parseHosts('[host."https://m"]\n  ca_file = "x"\n[host.n]\ncapabilites = []', {
+      folder: '/c/reg.io',
+      domain: 'reg.io',
+    })
+    expect(warnings).toEqual([
+      '/c/reg.io/hosts.toml:2: host."https://m".ca_file: unknown, it has no effect',
+      '/c/reg.io/hosts.toml:4: host.n.capabilites: unknown, it has no effect',
+    ])
   })
 })
 
 describe('a file that cannot be used fails the pull', () => {
   test('with its name, line and column', async () => {
-    const bad = hostsOf('reg.io', 'reg.io', 'server = "https://reg.io"\n[host."x"\n')
+    const bad = hostsOf('reg.io', 'server = "https://reg.io"\n[host."x"\n')
     await expect(bad).rejects.toMatchObject({ kind: 'invalid' })
     await expect(bad).rejects.toThrow(/reg\.io\/hosts\.toml:2:\d+: /)
   })
 
   test.each([
-    ['[host."https://m"]\ncapabilities = ["fly"]', '"fly" is none of'],
-    ['[host."https://m"]\ncapabilities = 3', 'capabilities'],
-    ['server = 3', 'server'],
-    ['host = "x"', 'must be a table'],
+    [
+      '[host."https://m"]\n\ncapabilities = ["fly"]',
+      'hosts.toml:3: host."https://m".capabilities: "fly" is none of',
+    ],
+    ['[host."https://m"]\ncapabilities = 3', 'hosts.toml:2: host."https://m".capabilities: must be'],
+    ['# c\nserver = 3', 'hosts.toml:2: server: must be a string'],
+    ['host = "x"', 'hosts.toml:1: host: must be a table'],
+    ['[host]\nm = 1', 'hosts.toml:2: host.m: must be a table'],
     ['server = "ftp://m"', 'http:// or https://'],
+    ['[host."https://a b"]', 'hosts.toml:1: host."https://a b": "https://a b" is not a URL'],
     ['server = "https://u:p@m"', 'user'],
-    ['[host."https://m"]\nca = "nope.pem"', 'does not exist'],
+    ['server = "https://m/?a=b"', 'query'],
+    ['[host."https://m"]\nca = "nope.pem"', 'nope.pem does not exist'],
+    ['[host."https://m"]\nclient = ["nope.pem"]', 'hosts.toml:2: host."https://m".client: the file'],
+    ['[host."https://m"]\nclient = [["a", "b", "c"]]', 'pairs'],
+    ['[host."https://m"]\nca = "/etc/hostname"', 'not a PEM file'],
     ['[host."https://m"]\nskip_verify = "yes"', 'true or false'],
+    ['fallback = "no"', 'hosts.toml:1: fallback: must be true or false'],
     ['[host."https://m"]\ndial_timeout = "soon"', 'not a time'],
-    ['[host."https://m".header]\n"a b" = "c"', 'not a header'],
+    ['[host."https://m"]\ndial_timeout = "-5s"', 'not a time'],
+    [
+      '[host."https://m".header]\n"a b" = "c"',
+      'hosts.toml:2: host."https://m".header."a b": is not a header',
+    ],
     ['[host."https://m".header]\na = "b\\nc"', 'not a header'],
+    ['[host."https://m"]\n[host."https://m"]', 'hosts.toml:2'],
   ])('%j: %s', async (text, why) => {
-    await expect(hostsOf('reg.io', 'reg.io', text)).rejects.toThrow(why)
+    await expect(hostsOf('reg.io', text)).rejects.toThrow(why)
+  })
+
+  test('that leaves nobody to ask', async () => {
+    await expect(hostsOf('reg.io', 'server = "https://reg.io"\nfallback = false')).rejects.toMatchObject({
+      kind: 'denied',
+      message: expect.stringContaining('hosts.toml:2: fallback = false'),
+    })
   })
 })
 

@@ -33,7 +33,7 @@ function resolve(name = 'v1') {
   const ref = parseReference(`${reg.host}/a/b${name.startsWith('sha256:') ? '@' : ':'}${name}`)
   const client = new RegistryClient(ref, {
     hosts: defaultHosts(reg.host),
-    auth: new Authorizer({}, ref),
+    auth: new Authorizer({ lookup: async () => undefined, repository: ref.path }),
     signal: new AbortController().signal,
   })
   return resolveImage(client, ref, amd64)
@@ -126,10 +126,9 @@ describe('refused is', () => {
     await expect(resolve()).rejects.toThrow('schema 1')
   })
 
-  test('an artifact', async () => {
-    const config = json({}, 'application/vnd.cncf.helm.config.v1+json')
-    withManifest({ config })
-    await expect(resolve()).rejects.toThrow('artifact')
+  test('a configuration without a type', async () => {
+    withManifest({ config: { ...json({}, ''), mediaType: undefined } })
+    await expect(resolve()).rejects.toThrow('config: it has no media type')
   })
 
   const layerLike = (mediaType: string) => ({ mediaType, digest: `sha256:${'1'.repeat(64)}`, size: 1 })
@@ -150,7 +149,7 @@ describe('refused is', () => {
       'an encrypted layer',
       { layers: [layerLike(`${OCI}layer.v1.tar+gzip+encrypted`)] },
       'unsupported',
-      'not a layer',
+      'is encrypted, and images are not decrypted here',
     ],
     [
       'more layers than can be mounted',

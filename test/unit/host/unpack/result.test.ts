@@ -2,7 +2,7 @@
 /** The result line of `gantry-unpack`: every form it may have, and that a broken one is never taken as success. */
 import { describe, expect, test } from 'vitest'
 import type { Fault } from '../../../../src/base/fault.ts'
-import { readResult } from '../../../../src/host/unpack/result.ts'
+import { readResult, readVerifyResult } from '../../../../src/host/unpack/result.ts'
 
 const digest = 'sha256:abc'
 const good = {
@@ -16,12 +16,15 @@ const good = {
   impliedCount: 1,
   xattrsSkipped: 0,
   zeroDevices: 0,
+  recordBytes: 0,
+  lost: '',
   warnings: [],
 }
-const exit = (stdout: string, code = 0, more: { signal?: number; stderr?: string } = {}) => ({
+const what = `unpack layer ${digest}`
+const exit = (answer: string, code = 0, more: { signal?: number; stderr?: string } = {}) => ({
   code,
   signal: 0,
-  stdout,
+  answer,
   stderr: '',
   ...more,
 })
@@ -36,7 +39,7 @@ function faultOf(run: () => unknown): Fault {
 }
 
 test('a whole result is returned as it is', () => {
-  expect(readResult(digest, exit(`${JSON.stringify(good)}\n`))).toEqual(good)
+  expect(readResult(what, exit(`${JSON.stringify(good)}\n`))).toEqual(good)
 })
 
 describe('errors keep kind, stage, path and message, and name the layer', () => {
@@ -49,7 +52,7 @@ describe('errors keep kind, stage, path and message, and name the layer', () => 
     [7, 'internal'],
   ])('%s becomes %s', (kind, expected) => {
     const line = JSON.stringify({ error: { kind, stage: 'tar', path: 'a/b', message: 'bad' } })
-    const fault = faultOf(() => readResult(digest, exit(line, 1)))
+    const fault = faultOf(() => readResult(what, exit(line, 1)))
     expect(fault.kind).toBe(expected)
     expect(fault.message).toBe("unpack layer sha256:abc: tar of 'a/b': bad")
   })
@@ -58,12 +61,12 @@ describe('errors keep kind, stage, path and message, and name the layer', () => 
     const line = JSON.stringify({
       error: { kind: 'corrupt', stage: 'verify', path: '', message: 'x'.repeat(9000) },
     })
-    const fault = faultOf(() => readResult(digest, exit(line, 1)))
+    const fault = faultOf(() => readResult(what, exit(line, 1)))
     expect(fault.message).toBe(`unpack layer sha256:abc: verify: ${'x'.repeat(1000)}`)
   })
 
   test('an error line with exit code 0 is still an error', () => {
-    expect(faultOf(() => readResult(digest, exit('{"error":{"kind":"corrupt"}}'))).kind).toBe('corrupt')
+    expect(faultOf(() => readResult(what, exit('{"error":{"kind":"corrupt"}}'))).kind).toBe('corrupt')
   })
 })
 
@@ -82,8 +85,14 @@ describe('what is no result is internal', () => {
     ['a missing digest', exit(JSON.stringify({ ...good, diffId: undefined })), /no usable 'diffId'/],
     ['names that are no texts', exit(JSON.stringify({ ...good, implied: [1] })), /no usable 'implied'/],
   ])('%s', (_, ended, says) => {
-    const fault = faultOf(() => readResult(digest, ended))
+    const fault = faultOf(() => readResult(what, ended))
     expect(fault.kind).toBe('internal')
     expect(fault.message).toMatch(says)
   })
+})
+
+test('a comparison without a problem is whole', () => {
+  const line = (problem: string) => exit(JSON.stringify({ entries: 2, path: 'a', problem }))
+  expect(readVerifyResult(what, line(''))).toMatchObject({ whole: true, entries: 2 })
+  expect(readVerifyResult(what, line('it is missing'))).toMatchObject({ whole: false, path: 'a' })
 })

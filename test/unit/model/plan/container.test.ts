@@ -70,11 +70,11 @@ describe('the process', () => {
     ])
   })
 
-  test('no-new-privileges as asked for, except for a privileged container', () => {
+  test('no-new-privileges as asked for, privileged or not', () => {
     expect(spec({ security: { noNewPrivs: true } }).process.noNewPrivileges).toBe(true)
     expect(spec({ security: { noNewPrivs: false } }).process.noNewPrivileges).toBe(false)
     const privileged = { security: { noNewPrivs: true, privileged: true }, pod: { privileged: true } }
-    expect(spec(privileged).process.noNewPrivileges).toBe(false)
+    expect(spec(privileged).process.noNewPrivileges).toBe(true)
   })
 
   test('oom_score_adj is as asked for, but no lower than the daemon may go', () => {
@@ -92,16 +92,23 @@ describe('the process', () => {
 })
 
 describe('profiles', () => {
-  const localSeccomp = { defaultAction: 'SCMP_ACT_ERRNO', syscalls: [] }
+  const localSeccomp = { defaultAction: 'SCMP_ACT_LOG', syscalls: [] }
   const seccomp = (change: PlanChange) => spec(change).linux.seccomp?.defaultAction
 
   test.each([
     [{ type: 'unset' }, undefined],
     [{ type: 'unconfined' }, undefined],
-    [{ type: 'runtime-default' }, 'SCMP_ACT_ALLOW'],
-    [{ type: 'localhost', ref: '/p' }, 'SCMP_ACT_ERRNO'],
+    [{ type: 'runtime-default' }, 'SCMP_ACT_ERRNO'],
+    [{ type: 'localhost', ref: '/p' }, 'SCMP_ACT_LOG'],
   ] as const)('seccomp %o', (profile, action) => {
     expect(seccomp({ security: { seccomp: profile }, inputs: { localSeccomp } })).toBe(action)
+  })
+
+  test('32-bit programs are let through where the image has them', () => {
+    const architectures = (smallPrograms: boolean) =>
+      spec({ inputs: { smallPrograms } }).linux.seccomp?.architectures
+    expect(architectures(false)).toHaveLength(1)
+    expect(architectures(true)).toHaveLength(2)
   })
 
   test('a privileged container has none', () => {
@@ -118,10 +125,12 @@ describe('profiles', () => {
     expect(() => spec({ ...asked, facts: { seccomp: false } })).toThrow(/cannot load profiles/)
   })
 
-  test('an AppArmor profile needs AppArmor', () => {
-    const security = { apparmor: { type: 'localhost', ref: 'p' } as const }
-    expect(() => spec({ security })).toThrow(/profile p asked for, but this kernel has no AppArmor/)
-    expect(spec({ security, facts: { apparmor: true } }).process.apparmorProfile).toBe('p')
+  test('the AppArmor profile is the one that was found, and none for a privileged container', () => {
+    const inputs = { apparmorProfile: 'p' }
+    expect(spec({ inputs }).process.apparmorProfile).toBe('p')
+    const privileged = { security: { privileged: true }, pod: { privileged: true }, inputs }
+    expect(spec(privileged).process.apparmorProfile).toBeUndefined()
+    expect(spec().process.apparmorProfile).toBeUndefined()
   })
 })
 

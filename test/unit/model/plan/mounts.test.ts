@@ -7,6 +7,7 @@ import {
   baseMounts,
   checkMount,
   rootfsPropagation,
+  withSources,
 } from '../../../../src/model/plan/spec/mounts.ts'
 
 const plain = {
@@ -15,6 +16,7 @@ const plain = {
   cgroupVersion: 2 as const,
   hostIpc: false,
   hostNetwork: false,
+  userNamespace: false,
   shm: '/pod/shm',
   resolvConf: '/pod/resolv.conf',
   hostname: '/pod/hostname',
@@ -58,6 +60,22 @@ describe('base mounts', () => {
   test('shared memory is the pod’s, or the host’s when it shares its IPC namespace', () => {
     expect(at(baseMounts(plain), '/dev/shm')?.source).toBe('/pod/shm')
     expect(at(baseMounts({ ...plain, hostIpc: true }), '/dev/shm')?.source).toBe('/dev/shm')
+  })
+})
+
+describe('image volumes', () => {
+  const image = { image: 'r.test/v:1', userSpecifiedImage: 'v', subPath: 'etc' }
+  const wanted = { request: request('/v', { hostPath: '', image, readonly: true }), source: '/volumes/1/etc' }
+
+  test('are read-only and private, their programs can be run, but give no rights and no devices', () => {
+    const [mount] = allMounts([], [wanted])
+    expect(mount?.options).toEqual(['rbind', 'rprivate', 'ro', 'nosuid', 'nodev'])
+  })
+
+  test('get the source that was found, other mounts keep theirs', () => {
+    const mounts = allMounts([], [wanted, ...resolved(request('/w'))])
+    const found = withSources(mounts, new Map([['/volumes/1/etc', '/volumes/1/real']]))
+    expect(found.map((m) => m.source)).toEqual(['/volumes/1/real', '/host/w'])
   })
 })
 

@@ -116,6 +116,27 @@ describe('the pause process', () => {
   const spec = (namespaces: PodConfig['namespaces']) =>
     pauseSpec(record(namespaces), paths, { facts, handler: handlerFacts })
 
+  test('has the seccomp profile that the pod asks for, and none when it is privileged', () => {
+    const localSeccomp = { defaultAction: 'SCMP_ACT_LOG', syscalls: [] }
+    const action = (change: Partial<PodConfig>) => {
+      const of = { ...record(podConfig.namespaces), config: config(change) }
+      return pauseSpec(of, paths, { facts, handler: handlerFacts, localSeccomp }).linux.seccomp?.defaultAction
+    }
+    expect(action({ seccomp: { type: 'runtime-default' } })).toBe('SCMP_ACT_ERRNO')
+    expect(action({ seccomp: { type: 'localhost', ref: '/p' } })).toBe('SCMP_ACT_LOG')
+    expect(action({ seccomp: { type: 'unset' } })).toBeUndefined()
+    expect(action({ seccomp: { type: 'runtime-default' }, privileged: true })).toBeUndefined()
+  })
+
+  test('has the labels of its pod where the machine has SELinux', () => {
+    const selinux = { processContext: 'u:r:container_t:s0', fileContext: 'u:r:container_file_t:s0' }
+    const of = { ...record(podConfig.namespaces), selinuxLevel: 's0:c1,c2' }
+    const labelled = pauseSpec(of, paths, { facts: { ...facts, selinux }, handler: handlerFacts })
+    expect(labelled.process.selinuxLabel).toBe('u:r:container_t:s0:c1,c2')
+    expect(labelled.linux.mountLabel).toBe('u:r:container_file_t:s0:c1,c2')
+    expect(pauseSpec(of, paths, { facts, handler: handlerFacts }).process.selinuxLabel).toBeUndefined()
+  })
+
   test('joins what the pod has of its own, and makes the PID namespace', () => {
     expect(spec(podConfig.namespaces).linux.namespaces).toEqual([
       { type: 'mount' },

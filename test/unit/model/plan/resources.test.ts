@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Resources and devices of an OCI spec, and the default seccomp profile: the rules, and what they never let through. */
+/** Resources and devices of an OCI spec: the rules, and what they never let through. */
 import { describe, expect, test } from 'vitest'
 import type { HostDevice } from '../../../../src/model/plan/spec/devices.ts'
 import { planDevices } from '../../../../src/model/plan/spec/devices.ts'
 import { ociResources } from '../../../../src/model/plan/spec/resources.ts'
-import { defaultSeccomp } from '../../../../src/model/plan/spec/seccomp.ts'
 import { noResources, type Resources } from '../../../../src/model/resources.ts'
 
 const v2 = { cgroupVersion: 2 as const, swapAccounting: true, hugepageSizes: ['2MB', '1GB'] }
@@ -130,60 +129,5 @@ describe('devices', () => {
     expect(() => planDevices([wanted('/etc', '/etc')], new Map([['/etc', []]]), undefined)).toThrow(
       'device /etc',
     )
-  })
-})
-
-describe('the default seccomp profile', () => {
-  const refusedBy = (profile: ReturnType<typeof defaultSeccomp>) =>
-    profile.syscalls.filter((s) => !s.args && s.action === 'SCMP_ACT_ERRNO').flatMap((s) => s.names)
-  const all = refusedBy(defaultSeccomp('amd64', []))
-
-  test.each([
-    'mount umount2 unshare setns bpf kexec_load init_module finit_module delete_module reboot',
-    'open_by_handle_at pivot_root swapon keyctl add_key request_key userfaultfd clone3 iopl settimeofday',
-    'perf_event_open io_uring_setup process_madvise move_mount fsopen open_tree syslog acct',
-  ])('without capabilities: not %s', (names) => {
-    for (const name of names.split(' ')) expect(all).toContain(name)
-  })
-
-  test('what a container needs every day goes through', () => {
-    for (const name of ['read', 'write', 'execve', 'clone', 'fork', 'chown', 'setuid', 'prctl', 'chroot'])
-      expect(all).not.toContain(name)
-  })
-
-  test.each([
-    ['CAP_SYS_ADMIN', ['mount', 'unshare', 'setns', 'clone3']],
-    ['CAP_SYS_TIME', ['clock_settime', 'settimeofday']],
-    ['CAP_SYS_MODULE', ['init_module']],
-    ['CAP_BPF', ['bpf']],
-  ])('%s lets its own system calls through, and nothing else', (cap, names) => {
-    const refused = refusedBy(defaultSeccomp('amd64', [cap]))
-    for (const name of names) expect(refused).not.toContain(name)
-    expect(refused.length).toBeLessThan(all.length)
-    expect(refused.filter((n) => !all.includes(n))).toEqual([])
-  })
-
-  test('some doors stay shut with every capability', () => {
-    const everything = ['SYS_ADMIN', 'SYS_MODULE', 'SYS_BOOT', 'SYS_PTRACE', 'SYS_RAWIO', 'BPF'].map(
-      (c) => `CAP_${c}`,
-    )
-    const refused = refusedBy(defaultSeccomp('amd64', everything))
-    for (const name of ['kexec_load', 'add_key', 'keyctl', 'userfaultfd', 'pivot_root'])
-      expect(refused).toContain(name)
-  })
-
-  test('clone is refused for each kind of namespace, clone3 as if it were not there', () => {
-    const profile = defaultSeccomp('amd64', [])
-    const flags = profile.syscalls.flatMap((s) => (s.names[0] === 'clone' ? (s.args ?? []) : []))
-    const namespaces = [0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000]
-    expect(flags.map((f) => f.value).sort((a, b) => a - b)).toEqual(namespaces)
-    for (const f of flags) expect(f).toMatchObject({ index: 0, valueTwo: f.value, op: 'SCMP_CMP_MASKED_EQ' })
-    expect(profile.syscalls.find((s) => s.names.includes('clone3'))?.errnoRet).toBe(38)
-  })
-
-  test('no system call is named twice, and only the native architecture is there', () => {
-    expect(new Set(all).size).toBe(all.length)
-    expect(defaultSeccomp('amd64', []).architectures).toEqual(['SCMP_ARCH_X86_64'])
-    expect(defaultSeccomp('arm64', []).architectures).toEqual(['SCMP_ARCH_AARCH64'])
   })
 })
