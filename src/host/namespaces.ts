@@ -4,6 +4,7 @@
  * by path. Needs no process. Both verbs are idempotent in the direction of release.
  */
 import { mkdir } from 'node:fs/promises'
+import { errnoCode, Fault } from '../base/fault.ts'
 import type { Scope } from '../base/scope.ts'
 import type { PodPaths } from '../model/names.ts'
 import type { NamespacePlan } from '../model/plan/pod.ts'
@@ -27,7 +28,15 @@ export function namespaces(native: Native): Namespaces {
   return {
     async create(_scope, plan) {
       const any = [plan.net, plan.ipc, plan.uts, plan.user].some((pin) => pin !== undefined)
-      if (any) await native.createNamespaces(plan)
+      if (!any) return
+      try {
+        await native.createNamespaces(plan)
+      } catch (e) {
+        if (errnoCode(e) !== 'ENOSPC') throw e
+        const limits =
+          'sysctl user.max_user_namespaces, max_net_namespaces, max_ipc_namespaces, max_uts_namespaces'
+        throw new Fault('exhausted', `the node has no more namespaces to give: raise ${limits}`, { cause: e })
+      }
     },
     async release(_scope, paths) {
       for (const pin of [paths.netns, paths.ipcns, paths.utsns, paths.userns])

@@ -80,11 +80,13 @@ describe('what the daemon makes', () => {
     expect(await modeOf(w.socket)).toBe('660 0:0')
   })
 
-  it('the folders of state are 0700', async () => {
+  it('the folders of state are 0700, but for those that the root of a user namespace passes through', async () => {
     for (const dir of ['', '/pods', '/containers', '/trash', '/layers', '/images'])
       expect([dir, await modeOf(`${w.state}${dir}`)]).toEqual([dir, '700 0:0'])
-    for (const dir of ['/pods', '/containers', '/oci', '/oci/runc'])
+    for (const dir of ['/oci', '/oci/runc'])
       expect([dir, await modeOf(`${w.run}${dir}`)]).toEqual([dir, '700 0:0'])
+    for (const dir of ['/pods', '/containers'])
+      expect([dir, await modeOf(`${w.run}${dir}`)]).toEqual([dir, '711 0:0'])
   })
 })
 

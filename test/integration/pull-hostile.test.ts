@@ -7,6 +7,8 @@
 import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Readable } from 'node:stream'
+import { setImmediate } from 'node:timers/promises'
 import { gzipSync, zstdCompressSync } from 'node:zlib'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { asFault, type Fault } from '../../src/base/fault.ts'
@@ -60,6 +62,13 @@ async function refused(puller: ImageStoreOptions['puller'] = {}): Promise<Fault>
   registry.add('a/b', 'v1', buildImage({ layers: [good] }))
   expect((await pull()).layers).toHaveLength(1)
   return fault
+}
+
+async function* endless(): AsyncGenerator<Buffer> {
+  for (;;) {
+    yield Buffer.alloc(65_536)
+    await setImmediate()
+  }
 }
 
 /** A layer of these bytes, whatever they are; what it unpacks to is never looked at. */
@@ -220,6 +229,28 @@ describe('a registry that answers for the manifest with', () => {
     const failure = await refused(puller)
     expect(failure.kind).toBe(kind)
     expect(failure.message).toMatch(says)
+  })
+
+  test.each<[string, number, (to: string) => Record<string, string>]>([
+    ['a redirect', 307, (to: string) => ({ location: to })],
+    ['a challenge', 401, () => ({ 'www-authenticate': 'Basic realm="r"' })],
+  ])('%s that has a body without end: it is not read', async (_what, code, headers) => {
+    serve(good)
+    let ended = 0
+    let atLayer = 0
+    registry.intercept = (req, res) => {
+      if (req.path.endsWith(good.digest)) atLayer = ended
+      if (req.query.has('again') || req.headers.authorization !== undefined || req.method !== 'GET')
+        return false
+      res.writeHead(code, headers(`${req.path}?again`))
+      res.on('close', () => ended++)
+      Readable.from(endless()).pipe(res)
+      return true
+    }
+    const { images } = await imageStore(root)
+    const auth = seal({ username: 'ann', password: 'pw' })
+    await images.pull(scope, { reference: parseReference(`${registry.host}/a/b:v1`), auth })
+    expect(atLayer).toBeGreaterThan(0)
   })
 
   test('a challenge whose token server never answers', async () => {

@@ -188,7 +188,7 @@ export async function expectNoLeaks(
   before: Snapshot,
   options: { readonly withinMs?: number } = {},
 ): Promise<void> {
-  const endMs = performance.now() + (options.withinMs ?? 2000)
+  const endMs = performance.now() + (options.withinMs ?? 5000)
   for (;;) {
     const leaks = await leaksSince(before)
     if (leaks.length === 0) return

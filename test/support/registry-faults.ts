@@ -89,11 +89,13 @@ async function sendBody(res: ServerResponse, body: Uint8Array, fault: FaultKind 
       res.end(body.subarray(0, fault.after))
       return
     case 'slow':
+      // The answer ends with its last byte: a client that has it all may ask for more at once.
       for (let at = 0; at < body.length && !res.destroyed; at += fault.chunk) {
-        res.write(body.subarray(at, at + fault.chunk))
+        const piece = body.subarray(at, at + fault.chunk)
         await sleep(fault.everyMs)
+        if (at + fault.chunk >= body.length) res.end(piece)
+        else res.write(piece)
       }
-      res.end()
       return
     case 'stall':
       res.flushHeaders()

@@ -118,7 +118,16 @@ function bounded(known: Known): Readonly<Record<string, fc.Arbitrary<unknown>>> 
   const words = fc.constantFrom(
     ...[['true'], ['sh', '-c', 'exit 3'], ['/nope'], [''], [], ['a\0'], ['echo', 'x'.repeat(5000)]],
   )
-  const images = ['', names.busybox, '127.0.0.1:1/none:1', 'UPPER', 'a@sha256:1', '/', 'x\0', 'sha256:0']
+  const images = [
+    '',
+    names.busybox,
+    '127.0.0.1:1/none:1',
+    'UPPER',
+    'a@sha256:1',
+    '/',
+    'x\0',
+    '127.0.0.1:1/a@sha256:0',
+  ]
   return {
     ...nodePaths(known),
     ...idFields(known),

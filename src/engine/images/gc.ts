@@ -193,8 +193,8 @@ export class LayerCollector {
       for (const { digest } of r.layers) (r.hidden && this.#gone.has(r.id) ? over : used).add(digest)
     const [parts, kept] = await Promise.all([blobs.parts.list(), blobs.kept.list()])
     const all = [
-      ...parts.map((p) => ({ ...p, atMs: p.usedAtMs, drop: blobs.parts.drop, used: false })),
-      ...kept.map((k) => ({ ...k, atMs: k.keptAtMs, drop: blobs.kept.drop, used: used.has(k.digest) })),
+      ...parts.map((p) => ({ ...p, drop: blobs.parts.drop, used: false })),
+      ...kept.map((k) => ({ ...k, drop: blobs.kept.drop, used: used.has(k.digest) })),
     ]
     let left = NO_USAGE
     let freed = NO_USAGE

@@ -7,12 +7,20 @@ import { mkdir, readdir, stat, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Digest, digestOfHex, hexOf } from '../../model/reference.ts'
 
+export interface BlobFile {
+  readonly digest: Digest
+  /** On disk. */
+  readonly bytes: number
+  /** When it was last written. */
+  readonly atMs: number
+}
+
 export interface KeptBlobs {
   pathOf(digest: Digest): string
   /** Makes the folder. @abort finishes */
   prepare(): Promise<void>
-  /** Blobs that are there, their bytes on disk, and since when. @abort finishes */
-  list(): Promise<readonly { readonly digest: Digest; readonly bytes: number; readonly keptAtMs: number }[]>
+  /** Blobs that are there. @abort finishes */
+  list(): Promise<readonly BlobFile[]>
   /** Success also if there is none. @abort finishes */
   drop(digest: Digest): Promise<void>
 }
@@ -26,18 +34,21 @@ export function keptBlobs(root: string): KeptBlobs {
     async prepare() {
       await mkdir(folder, { recursive: true, mode: 0o700 })
     },
-    async list() {
-      const found = []
-      for (const name of await readdir(folder).catch(() => [])) {
-        if (!/^[0-9a-f]{64}$/.test(name)) continue
-        const there = await stat(join(folder, name)).catch(() => undefined)
-        if (there)
-          found.push({ digest: digestOfHex(name), bytes: there.blocks * 512, keptAtMs: there.mtimeMs })
-      }
-      return found
-    },
+    list: () => blobFiles(folder, ''),
     async drop(digest) {
       await unlink(pathOf(digest)).catch(() => {})
     },
   }
+}
+
+/** The files in `folder` that are named by `prefix` and the hex of a digest. @abort finishes */
+export async function blobFiles(folder: string, prefix: string): Promise<readonly BlobFile[]> {
+  const found: BlobFile[] = []
+  for (const name of await readdir(folder).catch(() => [])) {
+    const hex = name.startsWith(prefix) ? name.slice(prefix.length) : ''
+    if (!/^[0-9a-f]{64}$/.test(hex)) continue
+    const there = await stat(join(folder, name)).catch(() => undefined)
+    if (there) found.push({ digest: digestOfHex(hex), bytes: there.blocks * 512, atMs: there.mtimeMs })
+  }
+  return found
 }

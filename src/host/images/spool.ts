@@ -5,19 +5,20 @@
  * it is whole, so what a killed process has fetched counts for the next one. The file is its own lock: one
  * process at a time. Whether the bytes are the right ones is for its reader to say.
  */
-import { type FileHandle, readdir, rename, stat, unlink } from 'node:fs/promises'
+import { type FileHandle, rename, stat, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { unlessMissing } from '../../base/fault.ts'
 import { PULL } from '../../model/pull-policy.ts'
-import { type Digest, digestOfHex, hexOf } from '../../model/reference.ts'
+import { type Digest, hexOf } from '../../model/reference.ts'
 import type { Native } from '../native.ts'
 import { openLocked, removeFree } from './file-lock.ts'
+import { type BlobFile, blobFiles } from './kept-blobs.ts'
 
 export interface Spool {
   /** The file of a blob, new or with what an earlier pull has left; undefined if another process uses it. @abort finishes */
   open(blob: { readonly digest: Digest; readonly size: number }): Promise<SpoolFile | undefined>
-  /** Files that are there: their bytes on disk, and when they were last written. @abort finishes */
-  list(): Promise<readonly { readonly digest: Digest; readonly bytes: number; readonly usedAtMs: number }[]>
+  /** Files that are there. @abort finishes */
+  list(): Promise<readonly BlobFile[]>
   /** Removes a file unless a process uses it; success if there is none. @abort finishes */
   drop(digest: Digest): Promise<void>
 }
@@ -58,17 +59,7 @@ export function spool(root: string, native: Pick<Native, 'flock'>): Spool {
         throw e
       }
     },
-    async list() {
-      const found = []
-      for (const name of await readdir(root).catch(() => [])) {
-        const hex = name.startsWith(PART) ? name.slice(PART.length) : ''
-        if (!/^[0-9a-f]{64}$/.test(hex)) continue
-        const there = await stat(join(root, name)).catch(() => undefined)
-        if (there)
-          found.push({ digest: digestOfHex(hex), bytes: there.blocks * 512, usedAtMs: there.mtimeMs })
-      }
-      return found
-    },
+    list: () => blobFiles(root, PART),
     async drop(digest) {
       if ((await stat(pathOf(digest)).catch(() => undefined)) === undefined) return
       await removeFree(native, pathOf(digest))

@@ -8,7 +8,7 @@ import { Fault } from '../../base/fault.ts'
 import { PULL } from '../../model/pull-policy.ts'
 import type { CredentialLookup, Credentials } from './credentials.ts'
 import type { RegistryHost, TlsSettings } from './hosts-toml.ts'
-import { type HttpReply, readAll, shownUrl } from './http.ts'
+import { discard, type HttpReply, readAll, shownUrl } from './http.ts'
 import { persist } from './retry.ts'
 
 export interface Challenge {
@@ -90,7 +90,7 @@ export class Authorizer {
       const sent = this.#headers.get(this.#placeOf(host))
       const reply = await request({ ...host.headers, ...(sent === undefined ? {} : { authorization: sent }) })
       if (reply.status !== 401 || round >= 2) return reply
-      reply.body.resume()
+      discard(reply)
       await this.#answer(host, reply, { sent, signal })
     }
   }

@@ -64,7 +64,7 @@ export async function exchange(call: HttpCall): Promise<HttpReply> {
     const reply = await once({ ...call, url, privateHeaders, tls })
     const location = reply.headers.location
     if (call.method !== 'GET' || !REDIRECTS.has(reply.status) || location === undefined) return reply
-    reply.body.resume()
+    discard(reply)
     if (hop >= PULL.redirects) {
       throw new Fault('unavailable', `${shownUrl(call.url)} redirects more than ${PULL.redirects} times`)
     }
@@ -257,6 +257,16 @@ export async function* pieces(
   } finally {
     body.destroy()
   }
+}
+
+/** A longer body that nobody wants is not read to its end for the sake of its connection. */
+const DISCARD_BYTES = 64 * 1024
+
+/** Gives a body up that nobody reads; the connection is kept for the next request if little is left to come. */
+export function discard({ headers, body }: HttpReply): void {
+  const length = Number(headers['content-length'] ?? Number.POSITIVE_INFINITY)
+  if (length <= DISCARD_BYTES || body.complete) body.resume()
+  else body.destroy()
 }
 
 /** A whole small body; `corrupt` if it is larger than `maxBytes`. @abort stops */

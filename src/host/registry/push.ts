@@ -13,7 +13,7 @@ import type { Digest, Reference } from '../../model/reference.ts'
 import type { Authorizer } from './auth.ts'
 import { sha256Of } from './client.ts'
 import type { RegistryHost } from './hosts-toml.ts'
-import { exchange, type HttpBody, type HttpCall, type HttpReply, shownUrl } from './http.ts'
+import { discard, exchange, type HttpBody, type HttpCall, type HttpReply, shownUrl } from './http.ts'
 import { refusal } from './refusal.ts'
 import { backoff, isPassing, pause, persist } from './retry.ts'
 
@@ -122,7 +122,7 @@ export class Pusher {
   async #expect(asked: Ask, statuses: readonly number[]): Promise<HttpReply> {
     const reply = await this.#ask(asked)
     if (statuses.includes(reply.status)) {
-      reply.body.resume()
+      discard(reply)
       return reply
     }
     const fault = await refusal(reply, asked.url, { auth: this.#auth, signal: this.#signal })
@@ -199,7 +199,7 @@ export class Pusher {
   /** How far the registry has got with an upload, and where it goes on; undefined if it does not say. */
   async #progressOf(at: URL): Promise<{ readonly url: URL; readonly done: number } | undefined> {
     const reply = await this.#ask({ method: 'GET', url: at, again: true }).catch(() => undefined)
-    reply?.body.resume()
+    if (reply) discard(reply)
     const range = /^(?:bytes=)?0-(\d+)$/.exec(String(reply?.headers.range ?? ''))
     if (reply?.status !== 204 || !range) return undefined
     return { url: locationOf(reply, at), done: Number(range[1]) + 1 }
@@ -221,7 +221,7 @@ async function chooseHost({ hosts, signal }: PusherOptions): Promise<RegistryHos
   } as const
   try {
     const reply = await exchange({ ...call, tls: first.tls, connectMs: first.connectMs, signal })
-    reply.body.resume()
+    discard(reply)
     return first
   } catch (e) {
     if (signal.aborted) throw abortFault(signal)
