@@ -7,11 +7,13 @@
  */
 import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
+import { once } from 'node:events'
 import { createReadStream } from 'node:fs'
 import { mkdir, readFile } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { Worker } from 'node:worker_threads'
 import { gzipSync } from 'node:zlib'
 import { pack } from 'tar-stream'
 import type { StoredImage } from './image-set.ts'
@@ -190,8 +192,14 @@ function answer(
   else createReadStream(blob.path, { start: first, end: last, highWaterMark: 1 << 20 }).pipe(response)
 }
 
-/** Builds both images and serves them until `close`. Needs a C compiler and busybox-static. */
-export async function serveImages(): Promise<ImageSource> {
+const referencesOf = (host: string) => ({
+  host,
+  busybox: `${host}/bench/busybox:1`,
+  pause: `${host}/bench/pause:1`,
+})
+
+/** Builds both images and serves them from this thread until `close`. Needs a C compiler and busybox-static. */
+export async function serveHere(): Promise<ImageSource> {
   const images = await build()
   const server = createServer((request, response) => answer(images, request, response))
   await new Promise<void>((resolve, reject) => {
@@ -202,9 +210,7 @@ export async function serveImages(): Promise<ImageSource> {
   if (address === null || typeof address === 'string') throw new Error('bench: the registry has no port')
   const host = `127.0.0.1:${address.port}`
   return {
-    host,
-    busybox: `${host}/bench/busybox:1`,
-    pause: `${host}/bench/pause:1`,
+    ...referencesOf(host),
     add(image) {
       images.set(image.name, image)
       return `${host}/${image.name}:1`
@@ -212,6 +218,25 @@ export async function serveImages(): Promise<ImageSource> {
     async close() {
       server.closeAllConnections()
       await new Promise((resolve) => server.close(resolve))
+    },
+  }
+}
+
+/**
+ * The same in a thread of its own, so that what is measured does not wait for the registry. An image that is added
+ * is served from the next message on.
+ */
+export async function serveImages(): Promise<ImageSource> {
+  const thread = new Worker(new URL('./registry-thread.ts', import.meta.url))
+  const [host] = await once(thread, 'message')
+  return {
+    ...referencesOf(host),
+    add(image) {
+      thread.postMessage({ ...image, manifest: image.manifest.toString('base64') })
+      return `${host}/${image.name}:1`
+    },
+    async close() {
+      await thread.terminate()
     },
   }
 }

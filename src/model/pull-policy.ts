@@ -39,6 +39,10 @@ export const PULL = {
   segmentBytes: 4 * 1024 * 1024,
   /** Connections of one blob. */
   segmentLanes: 4,
+  /** Image workers that are started at once; beyond, a job waits for one of them. */
+  eagerWorkers: 2,
+  /** When none of them was free for so long, more are started, milliseconds: longer than a small pull takes. */
+  workerWaitMs: 400,
   /** Workers that wait for the next job, for so long; none is used again when it is older, milliseconds. */
   idleWorkers: 4,
   idleWorkerMs: 3_000,

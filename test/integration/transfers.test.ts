@@ -261,6 +261,36 @@ describe('pulls at once', () => {
     await warm.close()
   })
 
+  test('many small ones at once share few workers', async () => {
+    serve(...small)
+    const warm = warmWorkers(5_000)
+    await Promise.all(Array.from({ length: 24 }, () => pull({ options: { warm } })))
+    // Two are started at once; a loaded machine may need more when none is free in time.
+    expect(pids.length).toBeLessThan(8)
+    await warm.close()
+  })
+
+  test('ones that take long hold nobody up, and who waits for a worker can be cancelled', async () => {
+    serve(...small)
+    const slow = buildImage({ layers: [large] })
+    registry.add('a/slow', 'v1', slow)
+    fault({ kind: 'stall' }, { contains: large.digest })
+    const warm = warmWorkers(5_000)
+    const long = new AbortController()
+    const name = `${registry.host}/a/slow:v1`
+    const own = { ...scope, signal: long.signal }
+    const stuck = Promise.allSettled([1, 2].map(() => pull({ name, own, options: { warm } })))
+    await expect.poll(() => pids.length, soon).toBeGreaterThanOrEqual(2)
+    const brief = new AbortController()
+    const given = pull({ own: { ...scope, signal: brief.signal }, options: { warm } })
+    brief.abort(new Fault('cancelled', 'enough'))
+    await expect(given).rejects.toMatchObject({ kind: 'cancelled' })
+    await pull({ options: { warm } })
+    long.abort(new Fault('cancelled', 'enough'))
+    expect((await stuck).map((one) => one.status)).toEqual(['rejected', 'rejected'])
+    await warm.close()
+  })
+
   test('a worker whose pull failed is not used again', async () => {
     serve(...small)
     const warm = warmWorkers(5_000)

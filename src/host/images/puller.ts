@@ -104,7 +104,9 @@ export async function runJob<R extends WorkerRequest>(
   checkpoint(scope)
   const { layers, warm } = run.options
   const worker =
-    warm && !run.fds ? warm.take(() => startWorker(run.options)) : startWorker(run.options, run.fds)
+    warm && !run.fds
+      ? await warm.take(scope, () => startWorker(run.options))
+      : startWorker(run.options, run.fds)
   let well = false
   try {
     const done = await converse(scope, worker, run)
