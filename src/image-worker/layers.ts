@@ -33,9 +33,6 @@ interface Made {
   readonly lock?: AsyncDisposable
 }
 
-/** A layer of this size is worth a sync of its own; bytes. */
-const EARLY_SYNC_BYTES = 16n * 1024n * 1024n
-
 /**
  * Brings the layers of an image that are missing and says how it goes; success means that all are whole and
  * durable. A failure ends the job's scope, and throws when nothing of it runs any more. @abort kills
@@ -64,9 +61,6 @@ export async function bringLayers(
   try {
     await inParallel(context, { items: layers, width: work.job.parallelLayers }, async (layer) => {
       layer.made = await findOrMake(work, layer)
-      // The disk begins to write while others are unpacked: the sync at the end has less to wait for.
-      if (layer.made.fresh && layer.made.facts.bytes >= EARLY_SYNC_BYTES)
-        work.native.syncfs(work.store.root).catch(() => undefined)
       await keeper()
     })
     report.now()
