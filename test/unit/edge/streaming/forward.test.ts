@@ -6,6 +6,7 @@ import { afterEach, describe, expect, it } from 'vitest'
 import { WebSocket } from 'ws'
 import { Fault } from '../../../../src/base/fault.ts'
 import type { Forwarded } from '../../../../src/edge/streaming/channels.ts'
+import { STREAMING } from '../../../../src/edge/streaming/limits.ts'
 import { tunnel } from '../../../../src/edge/streaming/websocket/tunnel.ts'
 import {
   type ClientStream,
@@ -134,6 +135,20 @@ describe.each(ways)('over %s', (_name, connect) => {
     await data.ended
     expect(data.bytes.toString()).toBe('x')
   })
+})
+
+it('a client that opens streams without end gets so many, and the rest refused', async () => {
+  const { url, server } = await start()
+  const client = await spdyConnect(url(ticket), ['portforward.k8s.io'])
+  clients.push(client)
+  const opened: ClientStream[] = []
+  for (let i = 0; i < STREAMING.spdyStreams + 5; i++)
+    opened.push(await client.open({ streamtype: 'error', port: '80', requestid: `${i}` }))
+  await client.ping(1)
+  const replies = await Promise.allSettled(opened.map((stream) => stream.replied))
+  expect(replies.filter((r) => r.status === 'fulfilled')).toHaveLength(STREAMING.spdyStreams)
+  client.close()
+  await server.idle()
 })
 
 it('ends the connections of a client that goes', async () => {
