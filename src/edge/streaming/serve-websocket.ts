@@ -13,7 +13,8 @@ import { STREAMING } from './limits.ts'
 import { type Carrier, carriedOut, serveSpdy } from './serve-spdy.ts'
 import { chosen, refuse, wanted } from './upgrade.ts'
 import { socketChannels, WS_EXEC_PROTOCOLS } from './websocket/exec.ts'
-import { socketForwards, WS_FORWARD_PROTOCOLS } from './websocket/forward.ts'
+import { socketForwards } from './websocket/forward.ts'
+import { CHANNEL_PROTOCOLS } from './websocket/messages.ts'
 import { tunnel } from './websocket/tunnel.ts'
 
 /** SPDY frames inside WebSocket messages. Its `/` makes it no legal subprotocol, but that is its name. */
@@ -69,7 +70,7 @@ export function webSocketServer<Plan>(): ServeWebSocket<Plan> {
 function choose(ticket: Ticket<unknown>, offered: readonly string[]): string | undefined {
   if (offered.length === 0) return 'channel.k8s.io'
   if (ticket.kind !== 'portforward') return chosen(WS_EXEC_PROTOCOLS, offered)
-  return chosen([TUNNEL_PROTOCOL, ...WS_FORWARD_PROTOCOLS], offered)
+  return chosen([TUNNEL_PROTOCOL, ...CHANNEL_PROTOCOLS], offered)
 }
 
 async function serveChannels<Plan>(

@@ -4,7 +4,8 @@
  * `go`; the worker says how the job goes and ends it with `done` or `failed`. It ends itself when its stdin
  * closes. Types and parsers only.
  */
-import { Fault, type FaultKind } from '../../base/fault.ts'
+import type { FaultKind } from '../../base/fault.ts'
+import { typedLine } from '../../base/json-line.ts'
 import type { ImageBlobs, ImageConfig, LayerRecord } from '../../model/image.ts'
 import type { UnpackLimits } from '../../model/limits.ts'
 import type { Platform } from '../../model/platform.ts'
@@ -202,19 +203,11 @@ export function parseRequest(line: string): WorkerRequest {
   return JSON.parse(line) as WorkerRequest
 }
 
-/** One line of the worker's stdout. Both ends are the same build: only the frame is checked. */
+const types = new Set<WorkerMessage['type']>(['plan', 'progress', 'warning', 'done', 'failed'])
+
+/** One line of the worker's stdout. Both ends are the same build: only the frame is checked. Throws `internal`. */
 export function parseWorkerLine(line: string): WorkerMessage {
-  let value: unknown
-  try {
-    value = JSON.parse(line)
-  } catch {
-    value = undefined
-  }
-  const type: unknown = typeof value === 'object' && value !== null ? Reflect.get(value, 'type') : undefined
-  if (typeof type !== 'string' || !['plan', 'progress', 'warning', 'done', 'failed'].includes(type)) {
-    throw new Fault('internal', 'the image worker said something that is not of its protocol')
-  }
-  const message = value as WorkerMessage
+  const message = typedLine<WorkerMessage>(line, types, 'the image worker')
   if (message.type !== 'done') return message
   if (message.job === 'pull') return { ...message, image: withSizes(message.image) }
   if (message.job !== 'load') return message

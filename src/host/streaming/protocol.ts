@@ -5,7 +5,8 @@
  * nothing to do. When its stdin closes it takes no more clients, lets the sessions end, and ends. Types and
  * parsers only.
  */
-import { Fault, type FaultKind } from '../../base/fault.ts'
+import type { FaultKind } from '../../base/fault.ts'
+import { typedLine } from '../../base/json-line.ts'
 import type { StreamTicket } from '../../model/streaming.ts'
 
 export interface StreamSettings {
@@ -44,7 +45,7 @@ export type FromWorker =
       readonly fields: Readonly<Record<string, unknown>>
     }
 
-const types = new Set<unknown>(['ready', 'failed', 'offered', 'refused', 'idle', 'log'])
+const types = new Set<FromWorker['type']>(['ready', 'failed', 'offered', 'refused', 'idle', 'log'])
 
 export function formatLine(message: ToWorker | FromWorker): string {
   return `${JSON.stringify(message)}\n`
@@ -57,14 +58,5 @@ export function parseToWorker(line: string): ToWorker {
 
 /** A line of the worker's stdout. Both ends are of one build: only the frame is checked. Throws `internal`. */
 export function parseFromWorker(line: string): FromWorker {
-  let value: unknown
-  try {
-    value = JSON.parse(line)
-  } catch {
-    value = undefined
-  }
-  const type: unknown = typeof value === 'object' && value !== null ? Reflect.get(value, 'type') : undefined
-  if (!types.has(type))
-    throw new Fault('internal', 'the stream worker said something that is not of its protocol')
-  return value as FromWorker
+  return typedLine<FromWorker>(line, types, 'the stream worker')
 }

@@ -9,18 +9,10 @@ import type { Channels, Ticket } from '../channels.ts'
 import { hasStatus } from '../exec-streams.ts'
 import { resizes } from '../resize.ts'
 import { statusText } from '../status.ts'
-import { messages } from './messages.ts'
+import { CHANNEL_PROTOCOLS, messages, NORMAL_CLOSURE } from './messages.ts'
 
-/** In the order of our liking. A client that names none means `channel.k8s.io`. */
-export const WS_EXEC_PROTOCOLS = [
-  'v5.channel.k8s.io',
-  'v4.channel.k8s.io',
-  'channel.k8s.io',
-  'v4.base64.channel.k8s.io',
-  'base64.channel.k8s.io',
-] as const
-
-const NORMAL = 1000
+/** A client that names none means `channel.k8s.io`. */
+export const WS_EXEC_PROTOCOLS = ['v5.channel.k8s.io', ...CHANNEL_PROTOCOLS] as const
 
 export function socketChannels(socket: WebSocket, ticket: Ticket<unknown>, protocol: string): Channels {
   const all = messages(socket, { base64: protocol.includes('base64'), closes: protocol.startsWith('v5.') })
@@ -46,7 +38,7 @@ export function socketChannels(socket: WebSocket, ticket: Ticket<unknown>, proto
         const text = statusText(end, hasStatus(protocol))
         if (!error.destroyed) await finished(text === '' ? error.end() : error.end(text)).catch(() => {})
         stdin?.resume()
-        socket.close(NORMAL)
+        socket.close(NORMAL_CLOSURE)
       })()
       return closing
     },

@@ -9,16 +9,7 @@ import { finished } from 'node:stream/promises'
 import type { WebSocket } from 'ws'
 import { asFault } from '../../../base/fault.ts'
 import type { Sessions, Ticket } from '../channels.ts'
-import { messages } from './messages.ts'
-
-export const WS_FORWARD_PROTOCOLS = [
-  'v4.channel.k8s.io',
-  'channel.k8s.io',
-  'v4.base64.channel.k8s.io',
-  'base64.channel.k8s.io',
-] as const
-
-const NORMAL = 1000
+import { messages, NORMAL_CLOSURE } from './messages.ts'
 
 /** Resolves when all connections are over and the socket is closing. */
 export async function socketForwards<Plan>(
@@ -48,5 +39,5 @@ export async function socketForwards<Plan>(
     }
   })
   await Promise.all(forwards)
-  socket.close(NORMAL)
+  socket.close(NORMAL_CLOSURE)
 }

@@ -8,6 +8,17 @@ import { Readable, Writable } from 'node:stream'
 import type { WebSocket } from 'ws'
 import { STREAMING } from '../limits.ts'
 
+/** The protocols of exec and of port-forward, in the order of our liking; exec has v5 before them. */
+export const CHANNEL_PROTOCOLS = [
+  'v4.channel.k8s.io',
+  'channel.k8s.io',
+  'v4.base64.channel.k8s.io',
+  'base64.channel.k8s.io',
+] as const
+
+/** The code of a WebSocket that closes because all is said (RFC 6455, section 7.4.1). */
+export const NORMAL_CLOSURE = 1000
+
 /** Closes a channel of the other side: v5 only. */
 const CLOSE = 255
 

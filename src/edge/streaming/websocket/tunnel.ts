@@ -5,8 +5,7 @@
  */
 import { Duplex } from 'node:stream'
 import type { WebSocket } from 'ws'
-
-const NORMAL = 1000
+import { NORMAL_CLOSURE } from './messages.ts'
 
 export function tunnel(socket: WebSocket): Duplex {
   const stream = new Duplex({
@@ -16,7 +15,7 @@ export function tunnel(socket: WebSocket): Duplex {
       socket.send(bytes, { binary: true }, done)
     },
     final(done) {
-      socket.close(NORMAL)
+      socket.close(NORMAL_CLOSURE)
       done()
     },
     destroy(error, done) {
