@@ -1,29 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /** certificates: signers who have one of a Fulcio or of a PKI, each right once and wrong in every way that has a name. */
-import { createPublicKey, type KeyObject } from 'node:crypto'
+import { createPublicKey } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import { sigstoreCheck } from '../../../../src/host/trust/sigstore.ts'
-import type { SigstoreSigned, SigstoreSigner } from '../../../../src/model/trust-policy.ts'
-import {
-  type Claim,
-  type CosignSignature,
-  certified,
-  cosign,
-  logged,
-  pemOf,
-} from '../../../support/signing.ts'
+import type { SigstoreSigner } from '../../../../src/model/trust-policy.ts'
+import { type CosignSignature, certified, cosign, logged } from '../../../support/signing.ts'
 import { type CertificateWish, makeCertificate, makeRoot, p256 } from '../../../support/x509.ts'
+import { check, claim, data, good, requirement } from './fixture.ts'
 
-const claim: Claim = { digest: `sha256:${'a'.repeat(64)}`, reference: 'r.io/a:1' }
-const data = (text: string) => ({ data: Buffer.from(text).toString('base64') })
-const requirement = (signer: SigstoreSigner, rekor: readonly KeyObject[] = []): SigstoreSigned => ({
-  type: 'sigstoreSigned',
-  signer,
-  rekor: rekor.map((key) => data(pemOf(key))),
-  identity: { type: 'matchRepository' },
-})
-const check = async (of: SigstoreSigned, signature: CosignSignature) => (await sigstoreCheck(of))(signature)
-const good = { digest: claim.digest, reference: claim.reference }
 const signer = p256()
 const log = p256()
 const other = p256()

@@ -3,31 +3,15 @@
 import { generateKeyPairSync, type KeyObject, sign } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import { sigstoreCheck } from '../../../../src/host/trust/sigstore.ts'
-import type { SigstoreSigned, SigstoreSigner } from '../../../../src/model/trust-policy.ts'
-import {
-  type Claim,
-  type CosignSignature,
-  cosign,
-  type Entry,
-  logged,
-  pemOf,
-} from '../../../support/signing.ts'
+import type { SigstoreSigner } from '../../../../src/model/trust-policy.ts'
+import { type CosignSignature, cosign, type Entry, logged, pemOf } from '../../../support/signing.ts'
 import { p256 } from '../../../support/x509.ts'
+import { check, claim, data, good, requirement } from './fixture.ts'
 
-const claim: Claim = { digest: `sha256:${'a'.repeat(64)}`, reference: 'r.io/a:1' }
-const data = (text: string) => ({ data: Buffer.from(text).toString('base64') })
-const requirement = (signer: SigstoreSigner, rekor: readonly KeyObject[] = []): SigstoreSigned => ({
-  type: 'sigstoreSigned',
-  signer,
-  rekor: rekor.map((key) => data(pemOf(key))),
-  identity: { type: 'matchRepository' },
-})
 const byKeys = (...keys: readonly KeyObject[]): SigstoreSigner => ({
   by: 'keys',
   keys: keys.map((key) => data(pemOf(key))),
 })
-const check = async (of: SigstoreSigned, signature: CosignSignature) => (await sigstoreCheck(of))(signature)
-const good = { digest: claim.digest, reference: claim.reference }
 const signer = p256()
 const log = p256()
 const other = p256()
