@@ -141,13 +141,15 @@ describe('an exec', () => {
     const [worker] = await workers()
     const rss = async () =>
       Number(/VmRSS:\s+(\d+)/.exec(await readFile(`/proc/${worker?.pid}/status`, 'utf8'))?.[1])
-    await waitUntil('output comes', () => got > 1_000_000, { withinMs: 10_000 })
+    // A third of it first, so that the worker's heap has the size that such a flow needs.
+    await waitUntil('output comes', () => got > 32_000_000, { withinMs: 30_000 })
     session.wire.wire.pause()
     const [before, held] = [await rss(), got]
     await waitUntil('nothing moves', async () => (await sh('true')).exitCode().then((code) => code === 0), {
       withinMs: 10_000,
     })
     expect(got).toBe(held)
+    expect((await rss()) - before).toBeLessThan(16 * 1024)
     session.wire.wire.resume()
     expect(await session.exitCode()).toBe(0)
     expect([got, last]).toEqual([96_000_004, 'end\n'])
