@@ -39,15 +39,21 @@ export function parseJson(text: string): unknown {
 }
 
 /**
- * Replaces the file at `path` by `value`. After it returns the value survives a crash and a power cut; before,
- * the old one is still there. Two writers of one file do not mix, the later rename wins. @abort finishes
+ * Replaces the file at `path` by `value`. After it returns the value survives a crash and, unless `sync` is false,
+ * a power cut; before, the old one is still there. Two writers of one file do not mix, the later rename wins. @abort finishes
  */
-export async function writeJson(path: string, value: object, options: { mode?: number } = {}): Promise<void> {
-  await replaceFile(path, `${formatJson({ v: JSON_VERSION, ...value })}\n`, { mode: options.mode ?? 0o600 })
+export async function writeJson(
+  path: string,
+  value: object,
+  { mode = 0o600, sync = true }: Partial<FileOptions> = {},
+): Promise<void> {
+  await replaceFile(path, `${formatJson({ v: JSON_VERSION, ...value })}\n`, { mode, sync })
 }
 
 interface FileOptions {
   readonly mode: number
+  /** False: somebody else syncs it later; until then a power cut may leave it empty. */
+  readonly sync?: boolean
   /** Becomes its owner. */
   readonly owner?: { readonly uid: number; readonly gid: number }
 }
@@ -59,7 +65,7 @@ export async function replaceFile(
   options: FileOptions,
 ): Promise<void> {
   await placeFile(path, bytes, options)
-  await syncFolder(dirname(path))
+  if (options.sync ?? true) await syncFolder(dirname(path))
 }
 
 /** The same for a file whose folder is synced later: until then the old one may be back. @abort finishes */
@@ -74,7 +80,7 @@ export async function placeFile(
     try {
       if (options.owner) await file.chown(options.owner.uid, options.owner.gid)
       await file.writeFile(bytes)
-      await file.datasync()
+      if (options.sync ?? true) await file.datasync()
     } finally {
       await file.close()
     }

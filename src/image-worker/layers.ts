@@ -2,8 +2,8 @@
 /**
  * Brings the layers of an image: from where the blobs are, through `gantry-unpack`, into the layer store. Any
  * source will do, a registry or an archive. A layer is kept as soon as all below it are there, so that a failure
- * or a kill loses no whole layer; all become durable at the end. Says how far it is. Does not know what the image
- * is for.
+ * or a kill loses no whole layer. Says how far it is. Does not make them durable, and does not know what the
+ * image is for.
  */
 import { abortFault } from '../base/scope.ts'
 import { adoptImplied } from '../host/images/implied.ts'
@@ -34,8 +34,8 @@ interface Made {
 }
 
 /**
- * Brings the layers of an image that are missing and says how it goes; success means that all are whole and
- * durable. A failure ends the job's scope, and throws when nothing of it runs any more. @abort kills
+ * Brings the layers of an image that are missing and says how it goes; success means that all are whole. A
+ * failure ends the job's scope, and throws when nothing of it runs any more. @abort kills
  */
 export async function bringLayers(
   context: JobContext,
@@ -64,7 +64,6 @@ export async function bringLayers(
       await keeper()
     })
     report.now()
-    await work.store.settle(layers.map((l) => l.chainId))
   } finally {
     for (const { made } of layers) if (made) await giveUp(work, made)
   }

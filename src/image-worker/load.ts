@@ -31,7 +31,7 @@ interface Resolved {
   readonly image: ResolvedImage
 }
 
-/** The images with all their layers whole and durable. Throws `corrupt`, `unsupported`, `exhausted`. @abort stops */
+/** The images with all their layers whole. Throws `corrupt`, `unsupported`, `exhausted`. @abort stops */
 export async function loadJob(context: JobContext, job: LoadJob): Promise<Loaded> {
   const { signal } = context.scope
   const socket = addAbortSignal(signal, new Socket({ fd: 3, readable: true, writable: false }))

@@ -16,7 +16,7 @@ import type { JobContext } from './job.ts'
 import { bringLayers } from './layers.ts'
 import { trustedSource } from './trust.ts'
 
-/** The image with all its layers whole and durable. Faults as `ImagePuller.pull`. @abort stops */
+/** The image with all its layers whole. Faults as `ImagePuller.pull`. @abort stops */
 export async function pullJob(context: JobContext, job: PullJob): Promise<PulledImage> {
   const asked = parseReference(job.reference)
   const native = loadNative(job.addon)

@@ -49,6 +49,10 @@ export const PULL = {
   workerAgeMs: 60_000,
   /** Longest wait that a `Retry-After` may ask for, milliseconds; a longer one is a failure at once. */
   retryAfterMaxMs: 60_000,
+  /** A pull is made durable when no other has ended for so long, milliseconds … */
+  settleAfterMs: 500,
+  /** … but at the latest after this. */
+  settleWithinMs: 5000,
   /** How long what a failed pull has brought is kept for the next attempt, milliseconds. */
   keepUnusedMs: 60 * 60_000,
   /** With less of the disk free than one part in so many, nothing is kept for later. */

@@ -4,7 +4,17 @@
  * of the registry, what is on disk afterwards, and that the next pull works.
  */
 import { randomBytes } from 'node:crypto'
-import { mkdir, mkdtemp, readdir, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises'
+import {
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  readlink,
+  rm,
+  symlink,
+  truncate,
+  writeFile,
+} from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
@@ -227,9 +237,13 @@ describe('a pull that does not end', () => {
     const { layers: made } = await pull()
     const [one] = made
     if (!one) throw new Error('no layer')
-    await symlink('another-boot', join(layers.root, `.unsynced-${one.chainId.slice(7)}`))
+    const mark = join(layers.root, one.chainId.slice(7), 'unsynced')
+    await expect(readlink(mark)).resolves.toMatch(/^[0-9a-f-]{36}$/)
+    await layers.settle(made.map((l) => l.chainId))
+    await expect(readlink(mark)).rejects.toThrow('ENOENT')
+    await symlink('another-boot', mark)
     expect(await layers.read(one.chainId)).toBeUndefined()
-    await layers.sweep()
+    await layers.dropUnsynced()
     expect(await layers.list()).toHaveLength(made.length - 1)
     expect((await pull()).layersHad).toBe(made.length - 1)
   })

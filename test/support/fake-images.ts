@@ -21,7 +21,7 @@ export function fakeRecords(initial: readonly ImageRecord[] = []) {
   const books = { disk, kept, writes: [] as string[], gate: Promise.resolve() }
   const records: ImageRecords = {
     readAll: async () => ({ records: [...disk.values()], problems: [] }),
-    async write(record, blobs) {
+    async write(record, { blobs } = {}) {
       await books.gate
       books.writes.push(record.id)
       if (blobs) kept.set(record.id, blobs)
@@ -51,6 +51,7 @@ export function fakeLayers(initial: readonly Digest[] = []) {
     stuck: new Set<Digest>(),
     /** When layers were made, ms; those that are not named at 0. */
     madeAt: new Map<Digest, number>(),
+    settled: [] as (readonly Digest[] | undefined)[],
   }
   const notUsed = () => Promise.reject(new Fault('internal', 'the engine does not do this'))
   const layers: LayerStore = {
@@ -63,7 +64,7 @@ export function fakeLayers(initial: readonly Digest[] = []) {
     discard: notUsed,
     madeAtMs: async (chainId) => books.madeAt.get(chainId) ?? 0,
     keep: notUsed,
-    settle: notUsed,
+    settle: async (chainIds) => void books.settled.push(chainIds),
     lock: notUsed,
     drop: async (chainId) => {
       await books.dropGate
@@ -73,6 +74,7 @@ export function fakeLayers(initial: readonly Digest[] = []) {
     },
     emptyTrash: async () => {},
     sweep: async () => {},
+    dropUnsynced: async () => {},
     prepare: async () => {},
   }
   return { layers, books }

@@ -36,6 +36,7 @@ import {
   recordImage,
 } from './pull.ts'
 import { removeImage } from './remove.ts'
+import { Settler } from './settle.ts'
 import { ImageStore } from './store.ts'
 import { type TransferVerbs, transferVerbs } from './transfer.ts'
 import { addUsage, type FsPart, imageUsage, keptMeasurement, NO_USAGE } from './usage.ts'
@@ -158,6 +159,7 @@ interface Pieces {
   readonly store: ImageStore
   readonly collector: LayerCollector
   readonly verifier: LayerVerifier
+  readonly settler: Settler
   readonly holds: Holds
   readonly isUsed: (id: ImageId) => boolean
 }
@@ -177,14 +179,15 @@ function piecesOf(deps: ImagesDeps): Pieces {
   })
   const verify = deps.verifyLayer ?? (async () => undefined)
   const verifier = new LayerVerifier({ ...deps, store, collector, verify })
-  return { deps, store, collector, verifier, holds, isUsed }
+  const settler = new Settler(deps.layers, deps.daemon.log)
+  return { deps, store, collector, verifier, settler, holds, isUsed }
 }
 
 export function createImages(deps: ImagesDeps): Images {
   const pieces = piecesOf(deps)
-  const { store, collector, verifier } = pieces
+  const { store, collector, verifier, settler } = pieces
   const tasks = new SharedTasks<ImageRecord>(deps.daemon)
-  const pulls: PullDeps = { ...deps, store, collector, verifier, tasks, flights: new Set<Flight>() }
+  const pulls: PullDeps = { ...deps, store, collector, verifier, settler, tasks, flights: new Set<Flight>() }
   const known = reads(pieces)
   const bring: Images['bring'] = (work) => bringLayers(pulls, work)
   const importImage: Images['importImage'] = (scope, image) => recordImage(scope, pulls, image)
@@ -279,12 +282,13 @@ function reads({ deps, store, collector, verifier, holds }: Pieces) {
   } satisfies Partial<Images>
 }
 
-function upkeep({ deps, store, collector, verifier }: Pieces) {
+function upkeep({ deps, store, collector, verifier, settler }: Pieces) {
   return {
     async load() {
       await deps.layers.prepare()
       await deps.layers.sweep()
       const suspect = (await deps.marker?.begin()) ?? false
+      if (suspect) await deps.layers.dropUnsynced()
       const there = await deps.layers.list()
       if (suspect) verifier.suspect(there)
       await readShortNames(deps, store)
@@ -292,6 +296,8 @@ function upkeep({ deps, store, collector, verifier }: Pieces) {
     },
     async collect() {
       await collector.collect()
+      // What the daemon before this one has left unsynced. A list that fails was just told by the collector.
+      settler.soon(await deps.layers.list().catch(() => []))
     },
     async verify() {
       const layers = verifier.left
@@ -308,6 +314,7 @@ function upkeep({ deps, store, collector, verifier }: Pieces) {
     },
     async close() {
       collector.stop()
+      await settler.end()
       await deps.marker?.end()
     },
   } satisfies Partial<Images>

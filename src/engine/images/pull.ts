@@ -23,6 +23,7 @@ import type { TrustSettings } from '../../model/trust-settings.ts'
 import type { ImageCatalog } from './catalog.ts'
 import type { LayerCollector } from './gc.ts'
 import { after, named } from './names.ts'
+import type { Settler } from './settle.ts'
 import type { ImageStore } from './store.ts'
 import type { LayerVerifier } from './verify.ts'
 
@@ -50,6 +51,7 @@ export interface PullDeps {
   readonly store: ImageStore
   readonly collector: LayerCollector
   readonly verifier: Pick<LayerVerifier, 'ensure' | 'reveal'>
+  readonly settler: Pick<Settler, 'soon'>
   readonly puller: ImagePuller
   readonly tasks: SharedTasks<ImageRecord>
   readonly flights: Set<Flight>
@@ -143,16 +145,18 @@ export interface NewImage {
   readonly annotations: Readonly<Record<string, string>>
 }
 
-/** One record makes the image; its layers are there. Durable when it returns. @abort finishes */
-export function recordImage(
+/** One record makes the image; its layers are there. All of it becomes durable soon after. @abort finishes */
+export async function recordImage(
   scope: Scope,
-  deps: Pick<PullDeps, 'store' | 'nowNs'>,
+  deps: Pick<PullDeps, 'store' | 'settler' | 'nowNs'>,
   from: NewImage,
 ): Promise<ImageRecord> {
-  return deps.store.change(scope, (catalog) => {
+  const record = await deps.store.change(scope, (catalog) => {
     const put = named(catalog, freshRecord(catalog, deps.nowNs(), from), from.names)
     return { put, blobs: from.image.blobs, value: put[0] }
   })
+  deps.settler.soon(from.image.layers.map((layer) => layer.chainId))
+  return record
 }
 
 function freshRecord(catalog: ImageCatalog, nowNs: bigint, { image, annotations }: NewImage): ImageRecord {

@@ -81,7 +81,7 @@ export class ImageStore {
 
   /**
    * Makes one change that `decide` derives from the catalog as it is then; no other change comes between. It is
-   * durable and visible when this returns. If the scope ends meanwhile, it is taken back and thrown as the
+   * visible when this returns, and durable unless it brings a new image, which is after the next `settle`. If the scope ends meanwhile, it is taken back and thrown as the
    * scope's fault: nothing appears after the caller has gone. @abort stops while waiting, else finishes
    */
   async change<T>(
@@ -117,11 +117,16 @@ export class ImageStore {
     return pinned === record.pinned ? record : { ...record, pinned }
   }
 
+  /** A new image may be lost with the power, a tag of an old one may not. */
+  #how(record: ImageRecord, { blobs, put }: Change) {
+    return blobs ? { blobs, sync: this.#catalog.byId.has(record.id) || put?.length !== 1 } : {}
+  }
+
   /** Puts come in the order given: the new owner of a tag before the one that loses it. */
   async #write(change: Change): Promise<void> {
     const { records } = this.#deps
     for (const [i, record] of (change.put ?? []).entries())
-      if (!record.local) await records.write(record, i === 0 ? change.blobs : undefined)
+      if (!record.local) await records.write(record, i === 0 ? this.#how(record, change) : {})
     for (const id of change.drop ?? []) if (!this.#catalog.byId.get(id)?.local) await records.remove(id)
   }
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * The layer store: one folder a layer, named by chain id, with the layer's root in `fs/` and what is known of it
- * in `layer.json`. Both appear by one rename, so a layer is there whole or not at all. `.unsynced-*` says that a
- * layer is not known to be on the disk yet: it counts until the machine stops. `.tmp-*` is a layer in the
- * making, `.trash-*` one on its way out; whoever finds one at start may remove it. Used by the daemon and by
+ * in `layer.json`. Both appear by one rename, so a layer is there whole or not at all. `unsynced` beside them
+ * says that the layer is not known to be on the disk yet: it counts until the machine stops. `.tmp-*` is a layer
+ * in the making, `.trash-*` one on its way out; whoever finds one at start may remove it. Used by the daemon and by
  * the image worker. Does not know which image needs which layer.
  */
 import {
@@ -20,7 +20,7 @@ import {
 } from 'node:fs/promises'
 import { join } from 'node:path'
 import { errnoCode, unlessMissing } from '../../base/fault.ts'
-import { formatJson, parseJson, syncFolder } from '../../base/json-file.ts'
+import { formatJson, parseJson } from '../../base/json-file.ts'
 import { type LayerRecord, parseLayerRecord } from '../../model/image.ts'
 import { type Digest, hexOf, parseDigest } from '../../model/reference.ts'
 import type { Native } from '../native.ts'
@@ -55,16 +55,21 @@ export interface LayerStore {
    * dropped. @abort finishes
    */
   keep(pending: PendingLayer, facts: LayerRecord): Promise<void>
-  /** Makes layers durable with one syncfs; nothing to do for those that are. @abort finishes */
-  settle(chainIds: readonly Digest[]): Promise<void>
+  /**
+   * Makes these layers durable, all without a list, and what else was written to their file system before, with
+   * one syncfs; nothing to do if they are. @abort finishes
+   */
+  settle(chainIds?: readonly Digest[]): Promise<void>
   /** The right to make a layer, until it is disposed of; waits while another process has it. @abort stops */
   lock(signal: AbortSignal, chainId: Digest): Promise<AsyncDisposable>
   /** Takes the layer's name away by one rename; success also if it is missing. `emptyTrash` frees the space. */
   drop(chainId: Digest): Promise<void>
   /** Removes dropped layers. @abort finishes */
   emptyTrash(): Promise<void>
-  /** Removes what jobs left half-made, and what a power failure may have: all of it, or of one owner. @abort finishes */
+  /** Removes what jobs left half-made: all of it, or of one owner. @abort finishes */
   sweep(owner?: string): Promise<void>
+  /** Removes layers that were not known to be on the disk when the machine stopped. @abort finishes */
+  dropUnsynced(): Promise<void>
   /** Makes the store's folder. @abort finishes */
   prepare(): Promise<void>
 }
@@ -72,7 +77,7 @@ export interface LayerStore {
 const TMP = '.tmp-'
 const TRASH = '.trash-'
 const LOCK = '.lock-'
-const UNSYNCED = '.unsynced-'
+const UNSYNCED = 'unsynced'
 const FACTS = 'layer.json'
 let counter = 0
 let boot: Promise<string> | undefined
@@ -86,7 +91,8 @@ export function layerStore(
   const folderOf = (chainId: Digest) => join(root, hexOf(chainId))
   const fresh = (prefix: string) => join(root, `${prefix}${process.pid}-${++counter}`)
 
-  const markOf = (chainId: Digest) => join(root, `${UNSYNCED}${hexOf(chainId)}`)
+  /** A link to nowhere that names the boot. */
+  const markOf = (chainId: Digest) => join(folderOf(chainId), UNSYNCED)
 
   async function read(chainId: Digest): Promise<LayerRecord | undefined> {
     const mark = await markAt(markOf(chainId))
@@ -99,7 +105,6 @@ export function layerStore(
 
   async function drop(chainId: Digest): Promise<void> {
     await rename(folderOf(chainId), fresh(TRASH)).catch(unlessMissing)
-    await unlink(markOf(chainId)).catch(unlessMissing)
   }
 
   async function place(pending: PendingLayer, facts: LayerRecord): Promise<void> {
@@ -115,21 +120,10 @@ export function layerStore(
     }
   }
 
-  /** Before the layer has its name: after a power failure there is no layer without its mark. */
-  async function mark(chainId: Digest): Promise<void> {
-    const path = markOf(chainId)
-    if ((await markAt(path)) === (await bootId())) return
-    await unlink(path).catch(unlessMissing)
-    await symlink(await bootId(), path)
-  }
-
-  async function sweepAll(): Promise<void> {
-    for (const prefix of [TMP, TRASH]) await removeAll(prefix)
-    for (const name of await names(root)) {
-      if (!name.startsWith(UNSYNCED) || (await markAt(join(root, name))) === (await bootId())) continue
-      await native.removeTree(join(root, name.slice(UNSYNCED.length)))
-      await unlink(join(root, name)).catch(unlessMissing)
-    }
+  async function list(): Promise<Digest[]> {
+    return (await names(root)).flatMap((name) =>
+      /^[0-9a-f]{64}$/.test(name) ? [parseDigest(`sha256:${name}`)] : [],
+    )
   }
 
   async function removeAll(prefix: string): Promise<void> {
@@ -143,11 +137,7 @@ export function layerStore(
     recordOf: (chainId) => join(folderOf(chainId), 'record'),
     read,
     drop,
-    async list() {
-      return (await names(root)).flatMap((name) =>
-        /^[0-9a-f]{64}$/.test(name) ? [parseDigest(`sha256:${name}`)] : [],
-      )
-    },
+    list,
     async begin(owner) {
       const folder = join(root, `${TMP}${owner}-${process.pid}-${++counter}`)
       const fs = join(folder, 'fs')
@@ -162,21 +152,29 @@ export function layerStore(
     },
     async keep(pending, facts) {
       await writeFile(join(pending.folder, FACTS), formatJson(facts), { mode: 0o600 })
-      await mark(facts.chainId)
+      await symlink(await bootId(), join(pending.folder, UNSYNCED))
       await place(pending, facts)
     },
     async settle(chainIds) {
       const marks: string[] = []
-      for (const id of chainIds) if ((await markAt(markOf(id))) !== undefined) marks.push(markOf(id))
+      for (const id of chainIds ?? (await list()))
+        if ((await markAt(markOf(id))) === (await bootId())) marks.push(markOf(id))
       if (marks.length === 0) return
       await native.syncfs(root)
+      // A mark that the power brings back costs a layer, nothing else.
       for (const path of marks) await unlink(path).catch(unlessMissing)
-      await syncFolder(root)
+    },
+    async dropUnsynced() {
+      for (const id of await list()) {
+        const mark = await markAt(markOf(id))
+        if (mark !== undefined && mark !== (await bootId())) await drop(id)
+      }
+      await removeAll(TRASH)
     },
     lock: (signal, chainId) => waitForLock(signal, native, join(root, `${LOCK}${hexOf(chainId)}`)),
     emptyTrash: () => removeAll(TRASH),
     async sweep(owner) {
-      if (owner === undefined) await sweepAll()
+      if (owner === undefined) for (const prefix of [TMP, TRASH]) await removeAll(prefix)
       else await removeAll(`${TMP}${owner}-`)
       for (const name of await names(root))
         if (name.startsWith(LOCK)) await removeFree(native, join(root, name))
@@ -195,7 +193,7 @@ async function readFacts(path: string): Promise<LayerRecord | undefined> {
   }
 }
 
-/** The boot that an `.unsynced-*` is of; undefined if there is none. */
+/** The boot that an `unsynced` names; undefined if there is none. */
 async function markAt(path: string): Promise<string | undefined> {
   try {
     return await readlink(path)

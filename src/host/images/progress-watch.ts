@@ -32,7 +32,7 @@ export function watchProgress(limitMs: number, stop: (why: Fault) => void): Prog
       waitingFor = layers.flatMap((l) =>
         l.state === 'fetching' || l.state === 'unpacking' ? [l.digest] : [],
       )
-      // What is left is to make it durable, and a disk takes the time that it takes.
+      // What is left is work of the disk, which takes the time that it takes.
       if (layers.length > 0 && archiveBytes === 0 && layers.every(isOver)) clearTimeout(timer)
     },
     [Symbol.dispose]: () => clearTimeout(timer),

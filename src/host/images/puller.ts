@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * ImagePuller: one job of the image worker a pull. Owns the pull's limits and the sweep of what a killed worker
- * left. Knows no image store; the layers are on disk and durable when a pull has succeeded.
+ * left. Knows no image store; the layers are whole when a pull has succeeded, and durable after `LayerStore.settle`.
  */
 
 import { randomBytes } from 'node:crypto'
@@ -66,7 +66,7 @@ export interface PullEvents {
 
 export interface ImagePuller {
   /**
-   * Fetches what is missing of an image; success means that all its layers are whole and durable. Throws
+   * Fetches what is missing of an image; success means that all its layers are whole. Throws
    * `not-found`, `denied`, `unavailable` (reason RegistryUnavailable when no host could be reached), `corrupt`,
    * `unsupported`, `invalid`, `timeout`, `cancelled`. @abort kills
    */

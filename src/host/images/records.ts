@@ -6,7 +6,7 @@
  * of names and layers.
  */
 import { createHash } from 'node:crypto'
-import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { asFault } from '../../base/fault.ts'
 import { placeFile, readJson, syncFolder, writeJson } from '../../base/json-file.ts'
@@ -29,8 +29,11 @@ export interface ImageRecords {
     readonly records: readonly ImageRecord[]
     readonly problems: readonly RecordProblem[]
   }>
-  /** Durable when it returns, with the blobs if they are given. @abort finishes */
-  write(record: ImageRecord, blobs?: ImageBlobs): Promise<void>
+  /**
+   * Durable when it returns, with the blobs if they are given; without `sync`, which is for new images, when the
+   * file system has been synced: a power cut before leaves no image. @abort finishes
+   */
+  write(record: ImageRecord, how?: { readonly blobs?: ImageBlobs; readonly sync?: boolean }): Promise<void>
   /** Durable when it returns; success also if it is missing. @abort finishes */
   remove(id: ImageId): Promise<void>
   /** The bytes that were kept, if they are there and are what the record says. @abort finishes */
@@ -65,6 +68,10 @@ export function imageRecords(root: string): ImageRecords {
       for (const name of names) {
         if (name.endsWith('.tmp')) await rm(join(root, name), { force: true })
         if (!name.endsWith('.json')) continue
+        if (await isEmpty(join(root, name))) {
+          await rm(join(root, name))
+          continue
+        }
         try {
           records.push(await readOne(name))
         } catch (e) {
@@ -78,13 +85,13 @@ export function imageRecords(root: string): ImageRecords {
         if (!owned.has(name.slice(0, 64))) await rm(join(root, name), { force: true })
       return { records, problems }
     },
-    async write({ local: _, ...image }, blobs) {
+    async write({ local: _, ...image }, { blobs, sync = true } = {}) {
       if (blobs && kept.get(image.id) !== image.manifestDigest) {
         const [config, manifest] = blobFiles(image.id)
-        await Promise.all([writeBlob(config, blobs.config), writeBlob(manifest, blobs.manifest)])
+        await Promise.all([writeBlob(config, blobs.config, sync), writeBlob(manifest, blobs.manifest, sync)])
         kept.set(image.id, image.manifestDigest)
       }
-      await writeJson(fileOf(image.id), { image })
+      await writeJson(fileOf(image.id), { image }, { sync })
     },
     async remove(id) {
       kept.delete(id)
@@ -101,8 +108,11 @@ export function imageRecords(root: string): ImageRecords {
 }
 
 /** The folder is synced with the record that follows. */
-const writeBlob = (path: string, base64: string): Promise<void> =>
-  placeFile(path, Buffer.from(base64, 'base64'), { mode: 0o600 })
+const writeBlob = (path: string, base64: string, sync: boolean): Promise<void> =>
+  placeFile(path, Buffer.from(base64, 'base64'), { mode: 0o600, sync })
+
+/** What a power cut leaves of a record that had not been synced. */
+const isEmpty = async (path: string): Promise<boolean> => (await stat(path)).size === 0
 
 const readIfThere = (path: string): Promise<Buffer | undefined> => readFile(path).catch(() => undefined)
 

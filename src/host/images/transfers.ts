@@ -53,7 +53,7 @@ export interface ImageTransfers {
     request: SaveRequest,
     sink: Writable,
   ): Promise<{ readonly bytes: number; readonly warnings: readonly string[] }>
-  /** All images of the archive, their layers whole and durable. Throws `corrupt`, `unsupported`, `exhausted`. @abort kills */
+  /** All images of the archive, their layers whole. Throws `corrupt`, `unsupported`, `exhausted`. @abort kills */
   load(
     scope: Scope,
     request: LoadRequest,
