@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What the daemon says that images and containers take, held against the disk; and pinned images. */
 import { randomBytes } from 'node:crypto'
-import { existsSync } from 'node:fs'
+import { lstatSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
@@ -24,13 +24,15 @@ beforeAll(async () => {
 })
 afterAll(() => s?.end((before) => expectNoLeaks(before)))
 
+/** Also of a link to nowhere. */
+const isThere = (path: string) => lstatSync(path, { throwIfNoEntry: false }) !== undefined
 const usage = () => s.client.call('ImageFsInfo', {})
 
 it('ImageFsInfo is what the folder of layers takes on the disk', async () => {
   const layers = join(s.workspace.state, 'layers')
   const folders = await readdir(layers)
   // A mark, which is not counted, stands in each until the layers are known to be on the disk.
-  const isSynced = async () => !folders.some((layer) => existsSync(join(layers, layer, 'unsynced')))
+  const isSynced = async () => !folders.some((layer) => isThere(join(layers, layer, 'unsynced')))
   await waitUntil('the layers are synced', isSynced, { withinMs: 10_000 })
   const count = BigInt(folders.length)
   const disk = await native.treeUsage(layers)
