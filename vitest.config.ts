@@ -7,7 +7,7 @@ import { defineConfig } from 'vitest/config'
 
 export default defineConfig({
   test: {
-    include: ['test/**/*.test.ts'],
+    include: ['test/**/*.test.ts', 'conformance/**/*.test.ts'],
     pool: 'forks',
     reporters: ['default'],
   },

@@ -33,6 +33,8 @@ export interface Replies {
   ListContainers: { containers: { id: string }[] }
   ContainerStatus: { status?: { state: string } }
   ListContainerStats: { stats: object[] }
+  ListPodSandboxStats: { stats: object[] }
+  ListPodSandboxMetrics: { podMetrics: object[] }
   ExecSync: { exitCode: number }
   Exec: { url: string }
   PortForward: { url: string }

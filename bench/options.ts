@@ -4,10 +4,23 @@
  */
 import { parseArgs } from 'node:util'
 
-export const SUITES = ['start', 'pods', 'cni', 'wide', 'exec', 'streaming', 'held', 'images'] as const
+export const SUITES = [
+  'start',
+  'pods',
+  'cni',
+  'wide',
+  'exec',
+  'streaming',
+  'held',
+  'stats',
+  'images',
+] as const
 export type Suite = (typeof SUITES)[number]
-/** Not part of a run without `--only`: images take half a minute to make and 250 MB to keep; streaming moves GBs. */
-const ASKED_FOR: ReadonlySet<Suite> = new Set(['images', 'streaming'])
+/**
+ * Not part of a run without `--only`: images take half a minute to make and 250 MB to keep; streaming moves GBs; stats
+ * holds as many pods as `held` and polls for 20 s.
+ */
+const ASKED_FOR: ReadonlySet<Suite> = new Set(['images', 'streaming', 'stats'])
 
 export interface Options {
   socket: string | undefined
@@ -46,7 +59,7 @@ Measures a CRI runtime over its socket, the way the kubelet uses it.
   --seccomp              containers with the RuntimeDefault seccomp profile; default Unconfined, as the kubelet
   --user-namespaces      pods of A have a user namespace each, those of B none: with both at one socket, what it costs
   --network host|cni     cni also measures pods with a pod network; default host
-  --only NAME,...        of ${SUITES.join(', ')}; default: all but images and streaming (cni only
+  --only NAME,...        of ${SUITES.join(', ')}; default: all but images, streaming and stats (cni only
                          with --network cni). Suites can be named without --only too: npm run bench -- images --peer containerd
   --rounds N             turns of the latency suites for each runtime; default 3
   --iterations N         pods of a turn, one after the other; default 10

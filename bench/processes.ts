@@ -130,3 +130,17 @@ export async function daemonProcesses(root: number): Promise<number[]> {
   }
   return found
 }
+
+/** USER_HZ */
+const TICKS_PER_SECOND = 100
+
+/** CPU time of the daemon, its workers and those of them that have ended and were waited for, ms. */
+export async function cpuMs(pid: number): Promise<number> {
+  let ticks = 0
+  for (const one of await daemonProcesses(pid)) {
+    const stat = await readFile(`/proc/${one}/stat`, 'utf8').catch(() => '')
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+    for (const n of [11, 12, 13, 14]) ticks += Number(fields[n] ?? 0)
+  }
+  return (ticks * 1000) / TICKS_PER_SECOND
+}

@@ -10,13 +10,12 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import type { StoredImage } from './image-set.ts'
-import { daemonProcesses } from './processes.ts'
+import { cpuMs } from './processes.ts'
 import { pool, type Target, type Turn } from './suites.ts'
 
 const run = promisify(execFile)
 const SMALL_WIDTH = 8
 const PROBE_EVERY_MS = 20
-const TICKS_PER_SECOND = 100
 
 /** What the suite pulls: references that the bench's registry serves. */
 export interface PullSet {
@@ -26,17 +25,6 @@ export interface PullSet {
   /** For `tar`: the same layers as files, and a folder on the disk that the runtimes use too. */
   readonly layers: readonly string[]
   readonly folder: string
-}
-
-/** CPU time of the daemon, its workers and those of them that have ended and were waited for, ms. */
-async function cpuMs(pid: number): Promise<number> {
-  let ticks = 0
-  for (const one of await daemonProcesses(pid)) {
-    const stat = await readFile(`/proc/${one}/stat`, 'utf8').catch(() => '')
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-    for (const n of [11, 12, 13, 14]) ticks += Number(fields[n] ?? 0)
-  }
-  return (ticks * 1000) / TICKS_PER_SECOND
 }
 
 /** Resident memory of the daemon alone, MiB. */

@@ -4,7 +4,7 @@
  * pair. Pure; knows nothing of CRI.
  */
 
-export type Unit = 'ms' | 'MiB' | 'KiB' | 'MiB/s' | '1/s' | 'n'
+export type Unit = 'ms' | 'MiB' | 'KiB' | 'MiB/s' | '1/s' | '%' | 'n'
 
 /** One figure: the values of each round, or why there are none. */
 export interface Figure {

@@ -11,6 +11,7 @@ import type { Network } from './pod-config.ts'
 import { allProcesses, daemonProcesses, helperCost, memoryOf } from './processes.ts'
 import { imagePulls, type PullSet } from './pulls.ts'
 import type { Samples } from './samples.ts'
+import { statistics } from './stats.ts'
 import { streamed } from './streaming.ts'
 import { DOWN, isUnimplemented, type Pod, sum, UP, type Workload } from './workload.ts'
 
@@ -89,7 +90,7 @@ async function widePods(turn: Turn): Promise<void> {
 }
 
 /** Calls one RPC again and again; an RPC that the runtime lacks becomes a figure that says so. */
-async function repeat(
+export async function repeat(
   turn: Turn,
   figure: string,
   call: { rpc: RpcName; count: number; request?: object },
@@ -189,4 +190,7 @@ export const ROUND_SUITES: Readonly<Partial<Record<Suite, (turn: Turn) => Promis
     if (turn.pulls) await imagePulls(turn, turn.pulls)
   },
 }
-export const LAST_SUITES: Readonly<Partial<Record<Suite, (turn: Turn) => Promise<void>>>> = { held: heldPods }
+export const LAST_SUITES: Readonly<Partial<Record<Suite, (turn: Turn) => Promise<void>>>> = {
+  held: heldPods,
+  stats: statistics,
+}

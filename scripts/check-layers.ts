@@ -48,13 +48,13 @@ export const layers: Readonly<Record<string, Layer>> = {
 }
 
 /** The top: files of src itself, the commands of the CLI and what the workers do. Only it may read config. */
-const top = /^src\/(?:[\w-]+\.ts|(?:cli|image-worker|stream-worker)\/.+)$/
+const top = /^src\/(?:[\w-]+\.ts|(?:cli|image-worker|stream-worker|observe-worker)\/.+)$/
 /** The only places that may start a program the way of Node, which forks: no part of the daemon's own process. */
 const childProcess = [/^src\/cli(?:\.ts|\/.+)$/]
 /** The only file that may load the addon. */
 const addonLoader = 'src/host/native.ts'
 /** The parts of host that every other part of host may import. */
-const sharedHostParts = new Set(['native', 'files', 'exec', 'facts', 'propagation', 'worker-process'])
+const sharedHostParts = new Set(['native', 'files', 'exec', 'facts', 'propagation', 'worker-process', 'yaml'])
 /** The only files that may re-export, and they hold nothing but types. */
 const indexes = new Set(['src/engine/index.ts', 'src/host/index.ts'])
 /** Model is true at any time, on any machine: no clock, no chance, no waiting. */

@@ -30,11 +30,13 @@ const row =
 const DECODE = 'test/unit/edge/cri/fields-table.test.ts'
 const it = (file: string) => row('honoured', `test/integration/${file}.test.ts`)
 const pods = it('pods')
+const hostports = it('hostports')
 const containers = it('containers')
 const security = it('containers-security')
 const limits = it('resources')
 const mounts = it('containers-mounts')
 const images = it('images-run')
+const cdi = it('cdi')
 const userns = it('user-namespaces')
 const streaming = it('streaming')
 const planned = (file: string) => row('honoured', `test/unit/model/plan/${file}.test.ts`)
@@ -52,7 +54,7 @@ export const fates: Readonly<Record<string, Readonly<Record<string, Row>>>> = {
     hostname: pods('the pod name when empty; the name of the node on the host network'),
     log_directory: containers('logs are written below it'),
     dns_config: pods("the resolv.conf of every container; the copy of the node's without it"),
-    port_mappings: it('cni-plugins')('by the portmap capability of the network'),
+    port_mappings: hostports('by the network where a plugin of it can, else by gantry'),
     labels: recorded('given back and filtered by'),
     annotations: recorded('given back; kubernetes.io/…-bandwidth reaches the network'),
     linux: pods(),
@@ -66,10 +68,10 @@ export const fates: Readonly<Record<string, Readonly<Record<string, Row>>>> = {
   },
   DNSConfig: { servers: pods(), searches: pods(), options: pods() },
   PortMapping: {
-    protocol: it('cni-plugins')(),
-    container_port: it('cni-plugins')(),
-    host_port: it('cni-plugins')('0: not forwarded'),
-    host_ip: it('cni-plugins')(),
+    protocol: hostports(),
+    container_port: hostports('required with host_port'),
+    host_port: hostports('0: not forwarded; refused where another pod has it'),
+    host_ip: hostports('every address of the node when empty; ::1 is refused'),
   },
   LinuxPodSandboxConfig: {
     cgroup_parent: pods('a path, or a slice for the systemd driver'),
@@ -152,16 +154,16 @@ export const fates: Readonly<Record<string, Readonly<Record<string, Row>>>> = {
     working_dir: containers("in place of the image's; made if it is missing"),
     envs: containers("over the image's"),
     mounts: mounts(),
-    devices: security(),
+    devices: mounts('a folder stands for all devices below it'),
     labels: recorded('given back and filtered by'),
-    annotations: recorded('given back, and handed to the OCI runtime'),
+    annotations: recorded('given back; those of cdi.k8s.io/ name CDI devices'),
     log_path: containers('below the log directory of the pod'),
     stdin: streaming(),
     stdin_once: streaming(),
     tty: streaming(),
     linux: containers(),
     windows: refused('this is a runtime for Linux'),
-    CDI_devices: refused('not offered yet'),
+    CDI_devices: cdi('read from cdi_spec_dirs with each request'),
     stop_signal: containers("before the image's; else TERM"),
   },
   ContainerMetadata: { name: containers(METADATA), attempt: containers(METADATA) },
@@ -186,7 +188,11 @@ export const fates: Readonly<Record<string, Readonly<Record<string, Row>>>> = {
     image_sub_path: it('image-volumes')(),
     mount_options: userns('noexec, nodev, nosuid; others are refused'),
   },
-  Device: { container_path: security(), host_path: security(), permissions: security() },
+  Device: {
+    container_path: mounts('host_path when empty'),
+    host_path: mounts('a device, a link to one, or a folder of them; refused where there is none'),
+    permissions: mounts('made of r, w and m; all of them when empty'),
+  },
   LinuxContainerConfig: { resources: containers(), security_context: security() },
   LinuxContainerSecurityContext: {
     capabilities: security(),
@@ -227,7 +233,7 @@ export const fates: Readonly<Record<string, Readonly<Record<string, Row>>>> = {
     credential_spec: refused(),
     host_process: refused(),
   },
-  CDIDevice: { name: refused() },
+  CDIDevice: { name: cdi('vendor/class=device; one that no spec has is refused') },
 }
 
 /** The messages that can be reached from the configurations, with their fields, in the order of the proto. */

@@ -16,7 +16,9 @@ export const scripts: Readonly<Record<string, string>> = {
   'test:native': '(root) C unit tests, sanitizers, the addon and the monitor',
   'test:it': '(root) integration suites against real OCI runtimes and CNI plugins',
   'test:crash': '(root) kill the daemon at every act and under load, then compare with the books',
-  conformance: '(root) critest, crictl scenarios and recorded kubelet calls; needs Go',
+  'test:vm':
+    '(root) integration and critest on cgroup v2 with both drivers, in a Debian under QEMU: hours; needs Go',
+  conformance: '(root) critest, crictl scenarios and a real kubelet; writes conformance/REPORT.md; needs Go',
   bench: '(root) latency, throughput and memory; --against SOCKET compares with another runtime',
 }
 

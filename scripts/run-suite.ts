@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * run-suite: runs one vitest suite in this process and writes what came out as JSON: `run-suite.ts UNIT
- * RESULT.json`. Prints what vitest prints. `scripts/test.ts` starts it as a child, so that a hung suite can be
- * killed; the verdict is not made here.
+ * RESULT.json [FILE…]`, all of test/NAME/ when no file is given. Prints what vitest prints. It is started as a
+ * child, so that a hung suite can be killed; the verdict is not made here.
  */
 import { writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Reporter, TestModule } from 'vitest/node'
 import { startVitest } from 'vitest/node'
-import { suites } from './suites.ts'
+import { conformanceSuites, suites } from './suites.ts'
 import type { Outcome } from './tally.ts'
 
 function outcomesOf(module: TestModule): Outcome[] {
@@ -38,8 +38,8 @@ function told(text: string): { name: string; detail: string } {
   return { name, detail: rest.join('\n') }
 }
 
-async function main(name: string, resultFile: string): Promise<void> {
-  const suite = suites.find((s) => s.name === name)
+async function main([name = '', resultFile = '', ...files]: readonly string[]): Promise<void> {
+  const suite = [...suites, ...conformanceSuites].find((s) => s.name === name)
   if (suite === undefined) throw new Error(`there is no suite "${name}"`)
   const outcomes: Outcome[] = []
   const collect: Reporter = {
@@ -49,7 +49,7 @@ async function main(name: string, resultFile: string): Promise<void> {
         outcomes.push({ ...told(`unhandled: ${error.message}`), state: 'failed' })
     },
   }
-  const vitest = await startVitest([`test/${name}/`], {
+  const vitest = await startVitest(files.length > 0 ? files : [`test/${name}/`], {
     root: dirname(dirname(fileURLToPath(import.meta.url))),
     run: true,
     watch: false,
@@ -65,6 +65,5 @@ async function main(name: string, resultFile: string): Promise<void> {
   writeFileSync(resultFile, JSON.stringify(outcomes))
 }
 
-const [name = '', resultFile = ''] = process.argv.slice(2)
-await main(name, resultFile)
+await main(process.argv.slice(2))
 process.exit(process.exitCode ?? 0)

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # Brings a machine to where gantry can be built and run: `setup.sh run`, or `setup.sh test` with what only the
-# tests need. Says what is wrong in one sentence and exits 1. Changes nothing that is there already: a second
+# tests need, or `setup.sh vm` with QEMU as well. Says what is wrong in one sentence and exits 1. Changes nothing that is there already: a second
 # call takes well under a second. Debian and Ubuntu packages are installed by apt-get; elsewhere they are named.
 set -eu
 cd "$(dirname "$0")/.."
@@ -57,13 +57,17 @@ need libssl-dev /usr/include/openssl/ssl.h
 need iproute2 ip
 need util-linux flock
 need mount mount
-if [ "$what" = test ]; then
+if [ "$what" != run ]; then
     need docker-registry docker-registry
     need skopeo skopeo
+    need runsc runsc
     need busybox-static /bin/busybox /usr/bin/busybox
     need nginx-light nginx
     # Debian has it for x86 only; elsewhere the suite that needs it is skipped by name.
     [ "$node_arch" != x64 ] || need user-mode-linux linux.uml
+    # Of these the guest takes its first process.
+    need systemd /lib/systemd/systemd
+    need dbus /lib/systemd/system/dbus.socket
     need valgrind valgrind
     need clang-format clang-format
     need clang clang
@@ -77,6 +81,14 @@ if [ "$what" = test ]; then
     # The tests make keys and sign with them; a node needs gpg only for a policy with "signedBy".
     need gpg gpg
     need gpg-agent gpg-agent
+fi
+if [ "$what" = vm ]; then
+    need qemu-system-x86 qemu-system-x86_64
+    need qemu-utils qemu-img
+    need mmdebstrap mmdebstrap
+    need kmod modprobe
+    need xz-utils xz
+    need e2fsprogs mkfs.ext4
 fi
 
 install_packages() {

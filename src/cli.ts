@@ -13,8 +13,11 @@ import { VERSION } from './version.ts'
 const run: Readonly<Record<string, (args: Args) => Promise<ExitCode>>> = {
   serve: async (args) => (await import('./cli/serve.ts')).run(args),
   status: async (args) => (await import('./cli/status.ts')).run(args),
+  stats: async (args) => (await import('./cli/stats.ts')).run(args),
+  top: async (args) => (await import('./cli/top.ts')).run(args),
   doctor: async (args) => (await import('./cli/doctor.ts')).run(args),
   config: async (args) => (await import('./cli/config.ts')).run(args),
+  debug: async (args) => (await import('./cli/debug.ts')).run(args),
   pull: async (args) => (await import('./cli/pull.ts')).run(args),
   images: async (args) => (await import('./cli/images.ts')).run(args),
   rmi: async (args) => (await import('./cli/rmi.ts')).run(args),
@@ -28,6 +31,8 @@ const run: Readonly<Record<string, (args: Args) => Promise<ExitCode>>> = {
   prune: async (args) => (await import('./cli/prune.ts')).run(args),
   login: async (args) => (await import('./cli/login.ts')).run(args),
   logout: async (args) => (await import('./cli/logout.ts')).run(args),
+  'log-level': async (args) => (await import('./cli/log-level.ts')).run(args),
+  events: async (args) => (await import('./cli/events.ts')).run(args),
   completion: async ({ words }) => {
     const { completion } = await import('./cli/completion.ts')
     return say(completion(words[0] ?? ''))

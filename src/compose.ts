@@ -4,7 +4,7 @@
  * does nothing else; what needs order in time (locks, recovery, sockets) is `daemon.ts`.
  */
 import { createHash, randomBytes } from 'node:crypto'
-import { access, stat } from 'node:fs/promises'
+import { access } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { Fault } from './base/fault.ts'
@@ -16,14 +16,17 @@ import { type Config, options } from './config/schema.ts'
 import type { Context } from './engine/context.ts'
 import { createImages, type Images } from './engine/images/images.ts'
 import { imageSource } from './engine/images/resolve.ts'
-import { addUsage, type FsPart, NO_USAGE } from './engine/images/usage.ts'
 import type { VerifyLayer } from './engine/images/verify.ts'
 import { type Catalog, catalog } from './engine/state/catalog.ts'
 import { store } from './engine/state/store.ts'
+import { cdi } from './host/cdi.ts'
 import { cgroups } from './host/cgroup/cgroups.ts'
+import { readings } from './host/cgroup/readings.ts'
 import { createNetwork } from './host/cni/network.ts'
 import { probeFacts } from './host/facts.ts'
 import { files } from './host/files.ts'
+import { hooks } from './host/hooks.ts'
+import { hostports } from './host/hostports/hostports.ts'
 import { keptBlobs } from './host/images/kept-blobs.ts'
 import { type LayerStore, layerStore } from './host/images/layers.ts'
 import { localLayers } from './host/images/local.ts'
@@ -33,7 +36,7 @@ import { imageRecords } from './host/images/records.ts'
 import { spool } from './host/images/spool.ts'
 import { imageTransfers } from './host/images/transfers.ts'
 import { warmWorkers } from './host/images/warm-workers.ts'
-import type { ExitFile, Host, OciRuntime } from './host/index.ts'
+import type { ExitFile, Host } from './host/index.ts'
 import { monitors } from './host/monitor/monitors.ts'
 import { idmaps, whyNoUserNamespaces } from './host/mounts/idmap.ts'
 import { rootfs } from './host/mounts/overlay.ts'
@@ -41,7 +44,6 @@ import { imageVolumes } from './host/mounts/volumes.ts'
 import { namespaces } from './host/namespaces.ts'
 import { ADDON, loadNative, type Native } from './host/native.ts'
 import { probeRuntime } from './host/oci-runtime/features.ts'
-import { ociRuntime } from './host/oci-runtime/runtime.ts'
 import { processes } from './host/processes.ts'
 import { readRegistriesConf } from './host/registry/registries-conf.ts'
 import { smallLoaders } from './host/rootfs/layers.ts'
@@ -59,6 +61,9 @@ import { type ContainerPaths, containerPaths, folders, type Roots } from './mode
 import { PULL } from './model/pull-policy.ts'
 import { STREAM_WORKER } from './model/streaming.ts'
 import type { TrustFiles } from './model/trust-settings.ts'
+import { ociRuntimes, operatorSpecs, ownDevices, runtimePrograms } from './runtimes.ts'
+import { tlsOf } from './watching.ts'
+import { type Written, writableLayers } from './writable-layers.ts'
 
 /** Where the build put the native pieces, beside `dist/` or `src/`. */
 const built = (name: string) => fileURLToPath(new URL(`../native/build/${name}`, import.meta.url))
@@ -83,44 +88,10 @@ export function loadAddon(): Native {
 export const programs = {
   addon: built(ADDON),
   monitor: built('gantry-monitor'),
+  keeper: built('gantry-keeper'),
   pause: built('gantry-pause'),
   unpack: built('gantry-unpack'),
   hello: built('gantry-hello'),
-}
-
-/** Absolute paths of the configured runtimes; a default one that is not installed is left out. */
-export async function runtimePrograms(config: Config): Promise<readonly RuntimeProgram[]> {
-  const out: RuntimeProgram[] = []
-  for (const [handler, r] of Object.entries(config.runtimes)) {
-    const path = await findProgram(r.path)
-    if (path) out.push({ handler, kind: r.kind, path })
-    else if (r.explicit || handler === config.defaultRuntime) {
-      throw new Fault(
-        'unavailable',
-        `runtime handler ${handler}: ${r.path} is not installed; install it, or set runtimes.${handler}.path`,
-      )
-    }
-  }
-  return out
-}
-
-/** Where a program is, by its absolute path or by a name that is looked for where systems keep programs. */
-export async function findProgram(name: string): Promise<string | undefined> {
-  const places = name.startsWith('/')
-    ? [name]
-    : ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin'].map(
-        (d) => `${d}/${name}`,
-      )
-  for (const place of places) {
-    if (
-      await access(place).then(
-        () => true,
-        () => false,
-      )
-    )
-      return place
-  }
-  return undefined
 }
 
 function nowNs(): bigint {
@@ -140,17 +111,18 @@ async function readExit(paths: ContainerPaths): Promise<ExitFile | undefined> {
 }
 
 function buildStreams({ streaming, runDir }: Config, daemon: Scope, native: Native): Streams {
-  const { address: host, port, tlsCertFile: certFile, tlsKeyFile: keyFile, tlsClientCaFile } = streaming
-  const clientCaFile = tlsClientCaFile === '' ? undefined : tlsClientCaFile
-  const tls = certFile === '' ? {} : { tls: { certFile, keyFile, clientCaFile } }
+  const { address: host, port } = streaming
   return streams(daemon, {
     native,
     node: process.execPath,
     worker: worker('stream-worker'),
     cwd: runDir,
-    settings: { host, port, ...tls, addon: built(ADDON), idleMs: STREAM_WORKER.idleMs },
+    settings: { host, port, ...tlsOf(streaming), addon: built(ADDON), idleMs: STREAM_WORKER.idleMs },
   })
 }
+
+/** There is one daemon per root: its root tells its rules from those of others on the node. */
+const rulesOwner = ({ root }: Config) => createHash('sha256').update(root).digest('hex').slice(0, 8)
 
 interface HostParts {
   readonly config: Config
@@ -163,15 +135,7 @@ interface HostParts {
 function buildHost({ config, daemon, native, facts, programs: found }: HostParts): Host {
   const all = folders(roots(config))
   const procs = processes(native, facts.bootId)
-  const runtimes = new Map<string, OciRuntime>()
-  for (const program of found) {
-    if (!facts.handlers[program.handler]) continue
-    const stateRoot = config.runtimes[program.handler]?.root ?? all.runtime(program.handler)
-    runtimes.set(
-      program.handler,
-      ociRuntime(program, { native, stateRoot, systemdCgroup: facts.cgroupDriver === 'systemd' }),
-    )
-  }
+  const runtimes = ociRuntimes(config, { native, facts, keeper: programs.keeper, found })
   return {
     facts,
     clock: { now: () => unixNanos(nowNs()) },
@@ -179,6 +143,11 @@ function buildHost({ config, daemon, native, facts, programs: found }: HostParts
     files: files({ native, log: daemon.log, trash: all.trash, quarantine: all.quarantine }),
     namespaces: namespaces(native),
     cgroups: cgroups(native, facts.cgroupVersion, facts.cgroupMounts),
+    readings: readings(native, {
+      version: facts.cgroupVersion,
+      mounts: facts.cgroupMounts,
+      hugepageSizes: facts.hugepageSizes,
+    }),
     rootfs: rootfs(native),
     imageVolumes: imageVolumes(native),
     idmaps: idmaps(native),
@@ -199,13 +168,14 @@ function buildHost({ config, daemon, native, facts, programs: found }: HostParts
           : {}),
       },
     ),
+    hostports: hostports({ native, owner: rulesOwner(config) }),
     processes: procs,
     monitors: monitors({
       native,
       paths: { monitor: built('gantry-monitor') },
       processes: procs,
       runRoot: config.runDir,
-      runtimes: found.map((p) => p.path),
+      runtimes: [programs.keeper, ...found.map((p) => p.path)],
     }),
     runtime(handler) {
       const runtime = runtimes.get(handler === '' ? config.defaultRuntime : handler)
@@ -221,6 +191,8 @@ function buildHost({ config, daemon, native, facts, programs: found }: HostParts
     exitFile: readExit,
     user: (lowerDirs, asked) => userInLayers(native, lowerDirs, asked),
     smallPrograms: smallLoaders(native, facts.architecture),
+    cdi: cdi(config.cdiSpecDirs),
+    hooks: hooks(),
     security: security(native, { facts, seccompDir: config.security.seccompProfileRoot }),
     pauseProgram: built('gantry-pause'),
   }
@@ -228,7 +200,13 @@ function buildHost({ config, daemon, native, facts, programs: found }: HostParts
 
 function buildImages(
   config: Config,
-  from: { daemon: Scope; native: Native; facts: HostFacts; catalog: Catalog },
+  from: {
+    daemon: Scope
+    native: Native
+    facts: HostFacts
+    catalog: Catalog
+    written: Written
+  },
 ): Images {
   const { daemon, native, facts } = from
   const layers = layerStore(`${config.root}/layers`, native)
@@ -291,7 +269,7 @@ function buildImages(
     },
     marker: powerMarker(`${config.root}/running.json`, facts.bootId),
     verifyLayer: layerVerifier(native, layers),
-    measureWritable: writableLayers(config, native, from.catalog),
+    measureWritable: from.written.measure,
   })
 }
 
@@ -321,23 +299,11 @@ function layerVerifier(native: Native, layers: LayerStore): VerifyLayer {
   }
 }
 
-/** Kubelets take different mount points for different disks: one disk gets one name. */
-function writableLayers(config: Config, native: Native, known: Catalog): () => Promise<FsPart> {
-  const { containers } = folders(roots(config))
-  const layers = `${config.root}/layers`
-  return async () => {
-    let sum = NO_USAGE
-    for (const id of known.containers.byId.keys())
-      sum = addUsage(sum, await native.treeUsage(containerPaths(roots(config), id).upper))
-    const isOne = (await stat(containers)).dev === (await stat(layers)).dev
-    return { ...sum, mountpoint: isOne ? layers : containers }
-  }
-}
-
 /** Everything that can be built before recovery. Throws `unavailable` when pods cannot run on this machine. */
 export async function compose(config: Config, daemon: Scope, native: Native): Promise<Parts> {
   const found = await runtimePrograms(config)
   const selinux = config.security.selinux ? await probeSelinux() : undefined
+  const operators = await operatorSpecs(config)
   const probed = await probeFacts(daemon, {
     cgroupDriver: config.cgroup.driver,
     runtimes: found,
@@ -345,7 +311,14 @@ export async function compose(config: Config, daemon: Scope, native: Native): Pr
       const handler = await probeRuntime(scope, { native }, { program, ground })
       // A runtime says what it was built for; before Linux 5.12 the kernel cannot do it.
       const { mountSetattr } = native.probe()
-      return { ...handler, recursiveReadOnlyMounts: handler.recursiveReadOnlyMounts && mountSetattr }
+      const privilegedDevices = ownDevices(config.runtimes[program.handler])
+      const recursiveReadOnlyMounts = handler.recursiveReadOnlyMounts && mountSetattr
+      return {
+        ...handler,
+        recursiveReadOnlyMounts,
+        operator: operators.get(program.handler),
+        ...(privilegedDevices ? { privilegedDevices } : {}),
+      }
     },
     defaultRuntime: config.defaultRuntime,
   })
@@ -357,7 +330,8 @@ export async function compose(config: Config, daemon: Scope, native: Native): Pr
   })
   const host = buildHost({ config, daemon, native, facts, programs: found })
   const known = catalog()
-  const images = buildImages(config, { daemon, native, facts, catalog: known })
+  const written = writableLayers(roots(config), native, known)
+  const images = buildImages(config, { daemon, native, facts, catalog: known, written })
   known.containers.onDrop = ({ record }) => {
     for (const id of imagesOf(record)) images.released(id)
   }
@@ -371,7 +345,8 @@ export async function compose(config: Config, daemon: Scope, native: Native): Pr
     },
     catalog: known,
     store: store(roots(config), host),
-    images: imageSource(images),
+    images: imageSource(images, { ignoreVolumes: config.imageVolumes === 'ignore' }),
+    writable: () => ({ mountpoint: images.fsInfo().writable.mountpoint, of: written.of }),
     locks: new KeyedLock(),
     joins: new SharedTasks<string>(daemon),
     daemon,

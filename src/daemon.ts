@@ -10,10 +10,11 @@ import { Fault } from './base/fault.ts'
 import { hookFromEnvironment, setFaultHook } from './base/fault-point.ts'
 import type { Log } from './base/log.ts'
 import { childScope, cleanupScope, type OwnedScope } from './base/scope.ts'
-import { compose, loadAddon, type Parts, roots, runtimePrograms } from './compose.ts'
+import { compose, loadAddon, type Parts, roots } from './compose.ts'
 import type { Config } from './config/schema.ts'
 import { isChatty } from './edge/cri/call.ts'
 import { type CriServer, serveCri } from './edge/cri/server.ts'
+import { keepLimits } from './engine/containers/keep-limits.ts'
 import type { Context } from './engine/context.ts'
 import { engine as buildEngine } from './engine/engine.ts'
 import type { Engine } from './engine/index.ts'
@@ -21,9 +22,14 @@ import { recover } from './engine/state/recover.ts'
 import type { Native } from './host/native.ts'
 import { idlePass } from './idle.ts'
 import { folders } from './model/names.ts'
+import { type Notify, systemdNotify } from './notify.ts'
 import { allowPeer, groupId } from './peers.ts'
+import { reload } from './reload.ts'
+import { runtimePrograms } from './runtimes.ts'
 import { openLog } from './sink.ts'
+import { dump } from './snapshot.ts'
 import { VERSION } from './version.ts'
+import { startWatching, type Watching } from './watching.ts'
 
 export interface Daemon {
   readonly engine: Engine
@@ -104,18 +110,39 @@ function logFormat({ log }: Config): 'json' | 'text' {
   return process.stderr.isTTY ? 'text' : 'json'
 }
 
+/** Where the monitor cuts a line of a container's log (`CRILOG_PIECE`). */
+const LOG_LINE_BYTES = 16_384
+
+/** The configuration, and under the names by which tools look for it what is there under others. */
 function shownConfig(config: Config): Record<string, unknown> {
-  return { stateDir: config.runDir, ...config }
+  const { binDirs, confDir } = config.cni
+  return {
+    ...config,
+    rootDir: config.root,
+    stateDir: config.runDir,
+    maxContainerLogLineSize: LOG_LINE_BYTES,
+    cni: { ...config.cni, binDir: binDirs[0], binDirs, confDir },
+    containerd: {
+      snapshotter: 'overlayfs',
+      defaultRuntimeName: config.defaultRuntime,
+      runtimes: config.runtimes,
+    },
+  }
 }
 
-/** Starts everything; resolves when the socket answers. Throws a Fault with nothing left running. */
-export async function startDaemon(config: Config): Promise<Daemon> {
+/**
+ * Starts everything; resolves when the socket answers. Throws a Fault with nothing left running. `read` gives the
+ * configuration anew, for SIGHUP.
+ */
+export async function startDaemon(config: Config, read = () => config): Promise<Daemon> {
   checkMachine()
   process.title = 'gantryd'
   process.umask(0o022)
   installFaultHook()
-  const log = openLog({ level: config.log.level, format: logFormat(config) })
+  const sink = openLog({ level: config.log.level, format: logFormat(config) })
+  const { log } = sink
   const native = loadAddon()
+  const notify = systemdNotify(native, { env: process.env, log })
   await runtimePrograms(config)
   await checkSocket(config.socket)
   const gid = await groupId(config.socketGroup)
@@ -125,30 +152,29 @@ export async function startDaemon(config: Config): Promise<Daemon> {
   await checkSocket(config.socket)
   const scope = childScope({ signal: new AbortController().signal, log })
   const parts = await compose(config, scope, native)
-  const problems = (await parts.images.load()).map((p) => `${p.file}: ${p.why}`)
-  const recovery = await recover(parts.context)
-  const engine = buildEngine(parts.context, parts.images, [
-    ...Object.values(parts.context.host.facts.leftOut),
-    ...problems,
-    ...recovery.problems,
-  ])
+  const { engine, recovery, all } = await takeUp(parts)
   for (const problem of engine.problems()) log.warn('problem', { problem })
   const idle = idlePass(native, { enabled: config.idleTrim, log })
   const server = await serveCri(scope, engine, {
     socket: config.socket,
     gid,
     maxMessageBytes: config.limits.maxMessageBytes,
-    about: { version: VERSION, config: shownConfig(config) },
+    about: { version: VERSION, config: shownConfig(config), dump: () => dump(all), log: sink },
     allows: allowPeer(native, { gid, log }),
     onActivity: (rpc) => idle.touch({ work: !isChatty(rpc) }),
   }).catch((e: unknown) => {
     throw Fault.during(`cannot serve the socket ${config.socket}`, e)
   })
   void recovery.background.then(() => parts.images.collect()).then(() => parts.images.verify())
+  keepLimits(parts.context)
   parts.context.host.network.onChange(() => log.info('network-config-changed', {}))
-  process.on('SIGUSR2', () => dump(engine, log))
+  process.on('SIGUSR2', async () => log.info('dump', await dump(all)))
+  process.on('SIGHUP', () => reload({ sink, notify, config, read }))
   const { minOomScoreAdj: lowest } = engine.facts
   if (lowest > -1000) log.warn('oom-score-adj-clamped', { lowest, why: 'CAP_SYS_RESOURCE is missing' })
+  const json = logFormat(config) === 'json'
+  const watching = await startWatching(scope, { config, native, notify, json, all })
+  notify.ready()
   log.info('ready', { socket: config.socket, version: VERSION, ms: Math.round(performance.now()) })
   return {
     engine,
@@ -160,6 +186,8 @@ export async function startDaemon(config: Config): Promise<Daemon> {
       scope,
       log,
       idle,
+      watching,
+      notify,
       context: parts.context,
       images: parts.images,
       drainMs: config.shutdown.drainMs,
@@ -167,20 +195,16 @@ export async function startDaemon(config: Config): Promise<Daemon> {
   }
 }
 
-/** For a daemon that looks stuck: what it holds and waits for, in its log. */
-function dump(engine: Engine, log: Log): void {
-  const count = (all: readonly { readonly state: { readonly phase: string } }[]) => {
-    const out: Record<string, number> = {}
-    for (const { state } of all) out[state.phase] = (out[state.phase] ?? 0) + 1
-    return out
-  }
-  log.info('dump', {
-    pods: count(engine.pods.list()),
-    containers: count(engine.containers.list()),
-    problems: engine.problems(),
-    pulls: engine.images.pulling,
-    ...engine.work(),
-  })
+/** Reads all that is on record and takes up what survives. */
+async function takeUp({ context, images }: Parts) {
+  const problems = (await images.load()).map((p) => `${p.file}: ${p.why}`)
+  const recovery = await recover(context)
+  const engine = buildEngine(context, images, [
+    ...Object.values(context.host.facts.leftOut),
+    ...problems,
+    ...recovery.problems,
+  ])
+  return { engine, recovery, all: { engine, context, quarantined: recovery.quarantined } }
 }
 
 interface Running {
@@ -188,6 +212,8 @@ interface Running {
   readonly scope: OwnedScope
   readonly log: Log
   readonly idle: Disposable
+  readonly watching: Watching
+  readonly notify: Notify
   readonly context: Context
   readonly images: Parts['images']
   readonly drainMs: number
@@ -197,6 +223,7 @@ function stopper(r: Running): () => Promise<void> {
   let stopping: Promise<void> | undefined
   const stop = async () => {
     r.log.info('stopping', {})
+    r.notify.stopping()
     await r.server.close(r.drainMs)
     r.scope.abort(new Fault('unavailable', 'gantryd is stopping'))
     r.idle[Symbol.dispose]()
@@ -206,6 +233,7 @@ function stopper(r: Running): () => Promise<void> {
     await r.context.host.files.emptyTrash()
     await r.images.close()
     await r.context.host.streams.close()
+    await r.watching.close()
   }
   return () => {
     stopping ??= stop()

@@ -20,7 +20,8 @@ try {
   }
   if (flags.words.length > 0)
     throw new Fault('invalid', `gantryd takes flags only, not "${flags.words[0]}" (see gantry --help)`)
-  await untilSignalled(await startDaemon(loadConfig(flags, process.env)))
+  const read = () => loadConfig(flags, process.env)
+  await untilSignalled(await startDaemon(read(), read))
   process.exit(0)
 } catch (e) {
   process.stderr.write(

@@ -5,13 +5,13 @@
  * restart: when stdin closes, because the daemon is gone or has no use for it, it stops listening, lets the
  * sessions end, and ends. What a session does is in `stream-worker/`, the wire in `edge/streaming/`.
  */
-import { readFile, stat, writeFile } from 'node:fs/promises'
-import { setPriority } from 'node:os'
 import { createInterface } from 'node:readline'
-import { asFault, Fault } from './base/fault.ts'
+import { asFault } from './base/fault.ts'
 import type { Log } from './base/log.ts'
-import { type StreamServer, type StreamTls, streamServer } from './edge/streaming/server.ts'
+import { type StreamServer, streamServer } from './edge/streaming/server.ts'
+import { tlsFiles } from './edge/tls.ts'
 import { loadNative } from './host/native.ts'
+import { stepBack } from './host/step-back.ts'
 import {
   type FromWorker,
   formatLine,
@@ -19,7 +19,7 @@ import {
   parseToWorker,
   type StreamSettings,
 } from './host/streaming/protocol.ts'
-import { STREAM_WORKER, type StreamPlan, type StreamTicket } from './model/streaming.ts'
+import type { StreamPlan, StreamTicket } from './model/streaming.ts'
 import { sessions } from './stream-worker/sessions.ts'
 
 function say(message: FromWorker): void {
@@ -39,31 +39,6 @@ function logTo(bound: Readonly<Record<string, unknown>> = {}): Log {
   }
 }
 
-interface Certificates {
-  readonly pem: StreamTls
-  /** Tells one state of the files from another. */
-  readonly stamp: string
-}
-
-/** Throws `unavailable` with the option whose file cannot be read. */
-async function certificates(tls: NonNullable<StreamSettings['tls']>): Promise<Certificates> {
-  const read = async (option: string, path: string) => {
-    try {
-      const { ino, mtimeMs, size } = await stat(path)
-      return { pem: await readFile(path), stamp: `${ino} ${mtimeMs} ${size}` }
-    } catch (e) {
-      throw new Fault('unavailable', `streaming.${option}: ${asFault(e).message}`, { cause: e })
-    }
-  }
-  const cert = await read('tls_cert_file', tls.certFile)
-  const key = await read('tls_key_file', tls.keyFile)
-  const ca = tls.clientCaFile === undefined ? undefined : await read('tls_client_ca_file', tls.clientCaFile)
-  return {
-    pem: { cert: cert.pem, key: key.pem, ...(ca ? { ca: ca.pem } : {}) },
-    stamp: `${cert.stamp}, ${key.stamp}, ${ca?.stamp}`,
-  }
-}
-
 interface Serving {
   readonly server: StreamServer<StreamPlan>
   readonly log: Log
@@ -74,7 +49,7 @@ interface Serving {
 async function begin(settings: StreamSettings): Promise<Serving> {
   const log = logTo()
   const { tls, host, port, addon } = settings
-  let now = tls && (await certificates(tls))
+  let now = tls && (await tlsFiles('streaming', tls))
   const server = streamServer<StreamPlan>({
     host,
     port,
@@ -87,7 +62,7 @@ async function begin(settings: StreamSettings): Promise<Serving> {
   const refresh = async () => {
     if (!tls || !now) return
     try {
-      const found = await certificates(tls)
+      const found = await tlsFiles('streaming', tls)
       if (found.stamp === now.stamp) return
       server.reload(found.pem)
       now = found
@@ -121,15 +96,8 @@ function watchIdle({ server }: Serving, idleMs: number, offers: () => number): v
   setInterval(look, Math.min(idleMs / 2, 5_000)).unref()
 }
 
-/** A worker is no part of the node that must not be touched when memory runs out, and goes behind the daemon. */
-async function stepBack(): Promise<void> {
-  process.title = 'gantry-stream'
-  setPriority(STREAM_WORKER.niceness)
-  await writeFile('/proc/self/oom_score_adj', '0').catch(() => {})
-}
-
 async function main(): Promise<void> {
-  await stepBack()
+  await stepBack('gantry-stream')
   for (const out of [process.stdout, process.stderr]) out.on('error', () => out.destroy())
   for (const signal of ['SIGINT', 'SIGHUP'] as const) process.on(signal, () => {})
   let serving: Serving | undefined

@@ -5,6 +5,7 @@
  * this machine.
  */
 import { execFile } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -28,6 +29,8 @@ export interface Crictl {
   ok(...args: readonly string[]): Promise<string>
   /** The same for a command that prints JSON. */
   json(...args: readonly string[]): Promise<unknown>
+  /** Runs it while `work` goes on, which sees what it has printed; then interrupts it. Gives all it printed. */
+  during(args: readonly string[], work: (printed: () => string) => Promise<void>): Promise<string>
   /** Writes a configuration file into `dir`; gives its path. */
   file(name: string, content: unknown): Promise<string>
 }
@@ -37,7 +40,7 @@ export interface Crictl {
  * fails although it should not.
  */
 export async function buildTools(
-  ...tools: readonly ('crictl' | 'critest' | 'streamclient')[]
+  ...tools: readonly ('crictl' | 'critest' | 'ginkgo' | 'streamclient' | `kubelet-${string}`)[]
 ): Promise<string | undefined> {
   try {
     await promisify(execFile)('sh', [join(conformance, 'build.sh'), ...tools], { maxBuffer: 1 << 24 })
@@ -66,8 +69,8 @@ export async function makeCrictl(socket: string, dir: string): Promise<Crictl> {
   const config = join(dir, 'crictl.yaml')
   const endpoint = `unix://${socket}`
   await writeFile(config, `runtime-endpoint: ${endpoint}\nimage-endpoint: ${endpoint}\ntimeout: 30\n`)
+  const options = { maxBuffer: 1 << 26, timeout: 120_000, env: { PATH: process.env.PATH, HOME: dir } }
   const run = async (...args: readonly string[]): Promise<Output> => {
-    const options = { maxBuffer: 1 << 26, timeout: 120_000, env: { PATH: process.env.PATH, HOME: dir } }
     return promisify(execFile)(crictlProgram, ['--config', config, ...args], options).then(
       ({ stdout, stderr }) => ({ code: 0, stdout, stderr }),
       failureOf,
@@ -85,6 +88,17 @@ export async function makeCrictl(socket: string, dir: string): Promise<Crictl> {
     json: async (...args) => {
       const value: unknown = JSON.parse(await ok(...args))
       return value
+    },
+    during: async (args, work) => {
+      let text = ''
+      const child = execFile(crictlProgram, ['--config', config, ...args], options)
+      const ended = once(child, 'close')
+      child.stdout?.on('data', (piece) => {
+        text += piece
+      })
+      await work(() => text).finally(() => child.kill('SIGINT'))
+      await ended
+      return text
     },
     file: async (name, content) => {
       const path = join(dir, name)

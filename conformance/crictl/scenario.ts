@@ -9,6 +9,7 @@ import assert from 'node:assert/strict'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Crictl } from './crictl.ts'
+import { figureSteps } from './figures.ts'
 import { at, listAt } from './json-path.ts'
 import { containerFile, podFile, printed, type Subject, until } from './subject.ts'
 
@@ -336,6 +337,7 @@ export function steps(s: Subject): readonly Step[] {
     ...podSteps(s, made),
     ...containerSteps(s, made),
     ...removalSteps(s, made),
+    ...figureSteps(s),
   ]
 }
 
@@ -344,6 +346,6 @@ export function stepNames(): readonly string[] {
   const never = (): never => {
     throw new Error('only the names of the steps are wanted')
   }
-  const crictl: Crictl = { dir: '', run: never, ok: never, json: never, file: never }
+  const crictl: Crictl = { dir: '', run: never, ok: never, json: never, during: never, file: never }
   return steps({ crictl, handler: '', image: '', cgroupParent: '', logs: '' }).map((s) => s.name)
 }

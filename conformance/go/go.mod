@@ -3,6 +3,7 @@ module gantry.invalid/conformance
 go 1.26.2
 
 tool (
+	github.com/onsi/ginkgo/v2/ginkgo
 	sigs.k8s.io/cri-tools/cmd/crictl
 	sigs.k8s.io/cri-tools/cmd/critest
 )

@@ -32,13 +32,17 @@ static const napi_property_descriptor MEMBERS[] = {
     METHOD("readInRoot", gt_read_in_root),
     METHOD("mkdirInRoot", gt_mkdir_in_root),
     METHOD("readMany", gt_read_many),
+    METHOD("readGroups", gt_read_groups),
     METHOD("writeFile", gt_write_file),
     METHOD("statfs", gt_statfs),
+    METHOD("spreadFolders", gt_spread_folders),
     METHOD("removeTree", gt_remove_tree),
     METHOD("treeUsage", gt_tree_usage),
     METHOD("isOpaque", gt_is_opaque),
     METHOD("trimMemory", gt_trim_memory),
     METHOD("probe", gt_probe),
+    METHOD("notify", gt_notify),
+    METHOD("watchLoop", gt_watch_loop),
 };
 
 NAPI_MODULE_INIT() {

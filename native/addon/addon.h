@@ -18,7 +18,7 @@
 #include <uv.h>
 
 /** Raised together with `ABI` in src/host/native.ts. */
-#define GANTRY_ABI 3
+#define GANTRY_ABI 5
 
 // Memory
 typedef struct Chunk Chunk;
@@ -177,12 +177,16 @@ MEMBER(gt_set_propagation);
 MEMBER(gt_read_in_root);
 MEMBER(gt_mkdir_in_root);
 MEMBER(gt_read_many);
+MEMBER(gt_read_groups);
 MEMBER(gt_write_file);
 MEMBER(gt_statfs);
+MEMBER(gt_spread_folders);
 MEMBER(gt_remove_tree);
 MEMBER(gt_tree_usage);
 MEMBER(gt_is_opaque);
 MEMBER(gt_trim_memory);
 MEMBER(gt_probe);
+MEMBER(gt_notify);
+MEMBER(gt_watch_loop);
 
 #endif

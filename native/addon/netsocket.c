@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * A TCP socket that belongs to another network namespace. A socket stays in the namespace of the thread that
- * makes it, so a thread of its own enters the namespace, makes the socket and ends; connecting is the
- * caller's, on the event loop like any other connect.
+ * A TCP or rtnetlink socket that belongs to another network namespace. A socket stays in the namespace of the
+ * thread that makes it, so a thread of its own enters the namespace, makes the socket and ends; connecting is
+ * the caller's, on the event loop like any other connect.
  */
 #include "addon.h"
 
 #include <fcntl.h>
+#include <linux/netlink.h>
 #include <sched.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -14,7 +15,7 @@
 typedef struct {
     Job job;
     char *netns;
-    int family;
+    int family, type;
     int fd;
 } SocketJob;
 
@@ -28,7 +29,7 @@ static void *inside(void *memory) {
     }
     if (setns(ns, CLONE_NEWNET) < 0)
         fail_set(fail, "setns", job->netns);
-    else if ((job->fd = socket(job->family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)) < 0)
+    else if ((job->fd = socket(job->family, job->type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)) < 0)
         fail_set(fail, "socket", job->netns);
     close(ns);
     return NULL;
@@ -47,9 +48,10 @@ MEMBER(gt_socket_in_netns) {
     SocketJob *job = job_new(&args, env, info, "socketInNetns", sizeof *job);
     if (!job) return NULL;
     job->netns = args_path(&args, args.v[0], "netns");
-    int64_t family = args_int(&args, args.v[1], "family", 4, 6);
-    if (family == 5) args_fail(&args, "family", "4 or 6");
-    job->family = family == 6 ? AF_INET6 : AF_INET;
+    int64_t family = args_int(&args, args.v[1], "family", 0, 6);
+    if (family != 0 && family != 4 && family != 6) args_fail(&args, "family", "0, 4 or 6");
+    job->family = family == 6 ? AF_INET6 : family == 4 ? AF_INET : AF_NETLINK;
+    job->type = family == 0 ? SOCK_RAW : SOCK_STREAM;
     job->job.result = socket_fd;
     return job_queue(&args, job, run_socket);
 }

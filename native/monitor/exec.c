@@ -33,6 +33,8 @@ struct exec {
     uint8_t flags;
     uint16_t cols, rows;
     pid_t runtime, pid;
+    long inner;  // its pid in the kernel of a sandboxed container
+    pid_t ender; // the runtime's helper that kills it there
     int console; // listening socket, while the runtime runs
     int slave;   // keeps the terminal open, or -1
     struct source pidfd;
@@ -48,18 +50,15 @@ static unsigned count, next_number;
 
 unsigned exec_count(void) { return count; }
 
-static void name_of(const struct exec *e, const char *what, char *buf, size_t cap) {
-    snprintf(buf, cap, "exec-%u.%s", e->number, what);
-}
-
 static void remove_file(const struct exec *e, const char *what) {
     char name[48];
-    name_of(e, what, name, sizeof name);
+    exec_file(e->number, what, name, sizeof name);
     unlinkat(the.run_dir, name, 0);
 }
 
 static void remove_files(const struct exec *e) {
-    for (const char *const *what = (const char *const[]){"json", "pid", "log", "tty", NULL}; *what; what++)
+    for (const char *const *what = (const char *const[]){"json", "pid", "log", "tty", "inner", NULL}; *what;
+         what++)
         remove_file(e, *what);
 }
 
@@ -91,7 +90,7 @@ static void fail(struct exec *e, int exit_status, const char *message) {
 }
 
 static void finish_if_done(struct exec *e) {
-    if (!e->exited || e->runtime > 0 || e->out.src.fd >= 0 || e->err.src.fd >= 0) return;
+    if (!e->exited || e->runtime > 0 || e->ender > 0 || e->out.src.fd >= 0 || e->err.src.fd >= 0) return;
     uint8_t exit[EXIT_SIZE];
     encode_exit(exit, e->status.code, e->status.signal, e->timed_out);
     conn_send(e->conn, FRAME_EXIT, exit, sizeof exit);
@@ -169,36 +168,12 @@ static void process_ended(struct exec *e, struct exit_status s) {
 
 static bool write_process(const struct exec *e, const struct exec_request *r) {
     char name[48];
-    name_of(e, "json", name, sizeof name);
+    exec_file(e->number, "json", name, sizeof name);
     int fd = openat(the.run_dir, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0) return false;
     bool ok = write_all(fd, r->process, r->process_len);
     close(fd);
     return ok;
-}
-
-static bool run(struct exec *e, int fds[3]) {
-    struct runtime_argv a;
-    char name[48], tty[64];
-    name_of(e, "log", name, sizeof name);
-    runtime_argv_begin(&a, name);
-    runtime_arg(&a, "exec");
-    runtime_arg(&a, "--detach");
-    runtime_arg(&a, "--process");
-    name_of(e, "json", name, sizeof name);
-    runtime_arg_path(&a, name);
-    runtime_arg(&a, "--pid-file");
-    name_of(e, "pid", name, sizeof name);
-    runtime_arg_path(&a, name);
-    if (e->flags & FLAG_TTY) {
-        name_of(e, "tty", name, sizeof name);
-        snprintf(tty, sizeof tty, "/proc/%d/fd/%d/%s", getpid(), the.run_dir, name);
-        runtime_arg(&a, "--console-socket");
-        runtime_arg(&a, tty);
-    }
-    runtime_arg(&a, the.opt.id);
-    e->runtime = runtime_spawn(&a, fds, exec_mark(e->number));
-    return e->runtime > 0;
 }
 
 /** Makes what the process gets as stdio. `fds` are the child's ends. */
@@ -208,7 +183,7 @@ static bool make_stdio(struct exec *e, int fds[3]) {
     bool tty = e->flags & FLAG_TTY;
     if (tty) {
         char name[48];
-        name_of(e, "tty", name, sizeof name);
+        exec_file(e->number, "tty", name, sizeof name);
         e->console = listen_at(the.run_dir, name, 1);
         ok = e->console >= 0;
     }
@@ -250,7 +225,8 @@ void exec_start(struct conn *c, const struct exec_request *r) {
     conn_set_exec(c, e);
     int fds[3] = {-1, -1, -1};
     remove_files(e);
-    bool ok = make_stdio(e, fds) && write_process(e, r) && run(e, fds);
+    bool ok = make_stdio(e, fds) && write_process(e, r) &&
+              (e->runtime = runtime_exec(e->number, e->flags & FLAG_TTY, fds)) > 0;
     int saved = errno;
     for (int i = 0; i < 3; i++) close_fd(&fds[i]);
     if (ok) {
@@ -289,22 +265,37 @@ static void begin_streams(struct exec *e) {
 /** The message of a runtime that failed: its log, else what it said on stderr. */
 static void explain(struct exec *e, char *text, size_t cap) {
     char name[48];
-    name_of(e, "log", name, sizeof name);
+    exec_file(e->number, "log", name, sizeof name);
     runtime_message(name, e->err.src.fd, text, cap);
+}
+
+/** What runs of it here; in a sandbox first what runs there, which the end of its stand-in would not end. */
+static void kill_exec(struct exec *e) {
+    if (e->exited || e->ender > 0 || (e->runtime > 0 && the.opt.sandboxed)) return;
+    if (e->inner > 0 && (e->ender = runtime_end_exec(e->inner)) > 0) return;
+    if (e->runtime > 0 || e->pid > 0) kill_tree(e->runtime > 0 ? e->runtime : e->pid, exec_mark(e->number));
+}
+
+static void ender_ended(struct exec *e) {
+    e->ender = 0;
+    e->inner = 0;
+    kill_exec(e);
+    finish_if_done(e);
 }
 
 static void runtime_ended(struct exec *e, struct exit_status s) {
     static char text[MESSAGE_MAX];
     char name[48];
     e->runtime = 0;
-    name_of(e, "pid", name, sizeof name);
+    exec_file(e->number, "pid", name, sizeof name);
     if (e->pid == 0) e->pid = (pid_t)read_number_at(the.run_dir, name);
     bool ok = s.code == 0 && e->pid > 0;
+    exec_file(e->number, "inner", name, sizeof name);
+    if (the.opt.sandboxed) e->inner = read_number_at(the.run_dir, name);
     if (!ok) explain(e, text, sizeof text);
     remove_files(e);
     if (!e->exited && e->pid > 0) e->exited = child_recall(e->pid, e->begun, &e->status);
-    if (!e->exited && e->pid > 0 && (!ok || !e->conn || e->timed_out))
-        kill_tree(e->pid, exec_mark(e->number));
+    if (e->pid > 0 && (!ok || !e->conn || e->timed_out)) kill_exec(e);
     if (!ok) {
         if (e->timed_out) {
             e->exited = true;
@@ -330,6 +321,8 @@ bool exec_reaped(pid_t pid, struct exit_status s) {
     for (struct exec *e = execs; e; e = e->next) {
         if (e->runtime == pid)
             runtime_ended(e, s);
+        else if (e->ender == pid)
+            ender_ended(e);
         else if (e->pid == pid && !e->exited)
             process_ended(e, s);
         else
@@ -342,19 +335,12 @@ bool exec_reaped(pid_t pid, struct exit_status s) {
 bool exec_claim(pid_t pid) {
     for (struct exec *e = execs; e; e = e->next) {
         char name[48];
-        name_of(e, "pid", name, sizeof name);
+        exec_file(e->number, "pid", name, sizeof name);
         if (e->runtime == 0 || read_number_at(the.run_dir, name) != pid) continue;
         e->pid = pid;
         return true;
     }
     return false;
-}
-
-static void kill_exec(struct exec *e) {
-    if (e->runtime > 0)
-        kill_tree(e->runtime, exec_mark(e->number));
-    else if (e->pid > 0 && !e->exited)
-        kill_tree(e->pid, exec_mark(e->number));
 }
 
 void exec_orphaned(struct exec *e) {

@@ -14,7 +14,7 @@
 #include <sys/types.h>
 
 #define MAX_OOM_FILES    4
-#define MAX_RUNTIME_ARGS 16
+#define MAX_RUNTIME_ARGS 64
 #define MAX_CONNS        256
 #define MAX_EXECS        128
 #define QUEUE_PAUSE      (256u * 1024u) // an exec's pipes are not read while its client has this much to take
@@ -31,6 +31,7 @@ struct options {
     const char *oom_key[MAX_OOM_FILES];
     int oom_count;
     bool tty, stdin_open, stdin_once;
+    bool sandboxed; // the runtime is gantry-keeper: processes are in another kernel
 };
 /** NULL on success, else a sentence. */
 const char *options_parse(int argc, char **argv, struct options *o);

@@ -2,6 +2,11 @@
 // How many processes of the container's cgroup the kernel killed for lack of memory. The files are opened
 // when the container has been created and read again at every change and at its exit, so that a cgroup which
 // someone removes early still has told what it knew.
+//
+// systemd removes the cgroup of a scope as soon as its last process is dead, often before the monitor has
+// reaped it, and the kernel tells of a change at most every 10 ms: the kill itself can be missed. Then the
+// same file of a cgroup above tells, where v2 counts the kills of all below: it has more of them than when
+// ours was last read.
 #include "monitor.h"
 
 #include <errno.h>
@@ -15,6 +20,8 @@ struct oom_file {
     struct source src;
     const char *key;
     uint64_t first, last;
+    int parent; // the file of that name above, or -1
+    uint64_t parent_last;
 };
 static struct oom_file files[MAX_OOM_FILES];
 
@@ -33,10 +40,46 @@ static bool look_up(int fd, const char *key, uint64_t *value) {
     return false;
 }
 
+/** The parent first: a kill after that is in its count, or in ours as well. False when the cgroup is gone. */
+static bool read_again(struct oom_file *f) {
+    uint64_t parent = f->parent_last;
+    bool told = f->parent >= 0 && look_up(f->parent, f->key, &parent);
+    if (look_up(f->src.fd, f->key, &f->last)) {
+        f->parent_last = parent;
+        return true;
+    }
+    if (told && parent > f->parent_last) f->last++;
+    f->parent_last = parent;
+    return false;
+}
+
 static void changed(struct source *src, uint32_t events) {
-    struct oom_file *f = (struct oom_file *)src;
-    if (!look_up(src->fd, f->key, &f->last))
-        loop_watch(src, 0); // the cgroup is gone; keep what was seen last
+    if (!read_again((struct oom_file *)src)) loop_watch(src, 0); // keep what was seen last
+}
+
+/** Cuts the last name off a path. */
+static bool cut(char *path) {
+    char *end = strrchr(path, '/');
+    if (end) *end = 0;
+    return end != NULL;
+}
+
+/** Of the first cgroup above that does not go with the container, as a scope does. v2 only: v1 counts for
+ * itself. */
+static void open_parent(struct oom_file *f, const char *path) {
+    char up[PATH_MAX];
+    f->parent = -1;
+    const char *name = strrchr(path, '/'), *kind;
+    if (!name || strcmp(name, "/memory.events") || strlen(path) >= sizeof up) return;
+    strcpy(up, path);
+    cut(up);
+    do {
+        if (!cut(up)) return;
+        kind = strrchr(up, '.');
+    } while (kind && !strcmp(kind, ".scope"));
+    strcat(up, name); // shorter than before
+    f->parent = open(up, O_RDONLY | O_CLOEXEC);
+    if (f->parent >= 0) look_up(f->parent, f->key, &f->parent_last);
 }
 
 void oom_begin(void) {
@@ -49,6 +92,7 @@ void oom_begin(void) {
             continue;
         }
         f->last = f->first;
+        open_parent(f, the.opt.oom_path[i]);
         loop_watch(&f->src, EPOLLPRI); // cgroup v2 notifies; v1 does not, and is read at the exit
     }
 }
@@ -58,7 +102,7 @@ uint64_t oom_kills(void) {
     for (int i = 0; i < the.opt.oom_count; i++) {
         struct oom_file *f = &files[i];
         if (f->src.fd < 0) continue;
-        look_up(f->src.fd, f->key, &f->last);
+        read_again(f);
         sum += f->last - f->first;
     }
     return sum;

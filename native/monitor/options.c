@@ -23,6 +23,7 @@ static bool take_switch(struct options *o, const char *arg) {
     bool *flag = !strcmp(arg, "--tty")          ? &o->tty
                  : !strcmp(arg, "--stdin")      ? &o->stdin_open
                  : !strcmp(arg, "--stdin-once") ? &o->stdin_once
+                 : !strcmp(arg, "--sandboxed")  ? &o->sandboxed
                                                 : NULL;
     if (flag) *flag = true;
     return flag != NULL;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * act: one step of a piece of work that changes the host. It is a fault point before and after, and a debug
- * line with its duration; nothing else. Failure and undo belong to the caller.
+ * line with its duration, and a stage for those who observe; nothing else. Failure and undo belong to the caller.
  */
 import { faultPoint } from './fault-point.ts'
+import { measured } from './observer.ts'
 import { checkpoint, type Scope } from './scope.ts'
 
 /** Runs `step` unless the scope has ended. `work` and `name` are what fault points and logs call it. */
@@ -15,7 +16,7 @@ export async function act<T>(
   checkpoint(scope)
   await faultPoint(`${at.work}:${at.name}:before`)
   const begin = performance.now()
-  const value = await step()
+  const value = await measured(scope.task, at, step)
   scope.log.debug('act', {
     work: at.work,
     act: at.name,

@@ -3,6 +3,7 @@
  * KeyedLock: a shared/exclusive lock per key, first come first served, whose waiters can leave. Owns nothing
  * else; a key without holders and waiters takes no memory. Not re-entrant.
  */
+import type { Task } from './observer.ts'
 import { abortFault, type Scope } from './scope.ts'
 
 interface Waiter {
@@ -13,6 +14,15 @@ interface Entry {
   readers: number
   writer: boolean
   queue: Waiter[]
+  /** Who has it, one entry for each. */
+  readonly holders: Set<{ readonly task: Task | undefined }>
+}
+
+export interface HeldLock {
+  readonly key: string
+  /** The calls that hold it. */
+  readonly holders: readonly string[]
+  readonly waiting: number
 }
 
 export class KeyedLock {
@@ -28,14 +38,19 @@ export class KeyedLock {
     return this.#take(scope, key, true)
   }
 
-  /** The keys that are held or waited for, with how many wait: for the dump of a stuck daemon. */
-  held(): { key: string; waiting: number }[] {
-    return [...this.#entries].map(([key, e]) => ({ key, waiting: e.queue.length }))
+  /** The keys that are held or waited for, by whom, and how many wait: for the dump of a stuck daemon. */
+  held(): HeldLock[] {
+    const name = (task?: Task) => (task ? `${task.name} (call ${task.id})` : 'the daemon')
+    return [...this.#entries].map(([key, e]) => ({
+      key,
+      holders: [...e.holders].map(({ task }) => name(task)),
+      waiting: e.queue.length,
+    }))
   }
 
   #take(scope: Scope, key: string, shared: boolean): Promise<Disposable> {
     if (scope.signal.aborted) return Promise.reject(abortFault(scope.signal))
-    const entry = this.#entries.get(key) ?? { readers: 0, writer: false, queue: [] }
+    const entry = this.#entries.get(key) ?? { readers: 0, writer: false, queue: [], holders: new Set() }
     this.#entries.set(key, entry)
     return new Promise<Disposable>((resolve, reject) => {
       const onAbort = () => {
@@ -49,7 +64,7 @@ export class KeyedLock {
           scope.signal.removeEventListener('abort', onAbort)
           if (shared) entry.readers++
           else entry.writer = true
-          resolve(this.#held(key, entry, shared))
+          resolve(this.#held(key, entry, { shared, task: scope.task }))
         },
       }
       scope.signal.addEventListener('abort', onAbort, { once: true })
@@ -58,13 +73,19 @@ export class KeyedLock {
     })
   }
 
-  #held(key: string, entry: Entry, shared: boolean): Disposable {
+  #held(
+    key: string,
+    entry: Entry,
+    holder: { readonly shared: boolean; readonly task: Task | undefined },
+  ): Disposable {
     let open = true
+    entry.holders.add(holder)
     return {
       [Symbol.dispose]: () => {
         if (!open) return
         open = false
-        if (shared) entry.readers--
+        entry.holders.delete(holder)
+        if (holder.shared) entry.readers--
         else entry.writer = false
         this.#advance(key, entry)
       },

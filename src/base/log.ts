@@ -6,6 +6,10 @@
 
 export type LogFields = Readonly<Record<string, unknown>>
 
+/** The least important first. */
+export const LEVELS = ['debug', 'info', 'warn', 'error'] as const
+export type Level = (typeof LEVELS)[number]
+
 export interface Log {
   debug(event: string, fields?: LogFields): void
   info(event: string, fields?: LogFields): void

@@ -6,10 +6,13 @@
  */
 import { Fault } from './fault.ts'
 import type { Log } from './log.ts'
+import type { Task } from './observer.ts'
 
 export interface Scope {
   readonly signal: AbortSignal
   readonly log: Log
+  /** The call for which this is done; undefined for the daemon's own work. */
+  readonly task?: Task | undefined
 }
 
 /** A scope that also has to be closed: `close()` frees its timer and listeners. Idempotent. */
@@ -24,7 +27,7 @@ export interface OwnedScope extends Scope, Disposable {
  */
 export function childScope(
   parent: Scope,
-  options: { ms?: number; doing?: string; log?: Log } = {},
+  options: { ms?: number; doing?: string; log?: Log; task?: Task | undefined } = {},
 ): OwnedScope {
   const controller = new AbortController()
   const onParent = () => controller.abort(parent.signal.reason)
@@ -48,6 +51,7 @@ export function childScope(
   return {
     signal: controller.signal,
     log: options.log ?? parent.log,
+    task: options.task ?? parent.task,
     abort: (reason) => controller.abort(reason),
     close,
     [Symbol.dispose]: close,
@@ -55,8 +59,8 @@ export function childScope(
 }
 
 /** A scope of its own for releases: never the cancelled one of the caller, always with a deadline. */
-export function cleanupScope(log: Log, ms: number): OwnedScope {
-  return childScope({ signal: new AbortController().signal, log }, { ms, doing: 'cleaning up', log })
+export function cleanupScope(log: Log, ms: number, task?: Task): OwnedScope {
+  return childScope({ signal: new AbortController().signal, log }, { ms, doing: 'cleaning up', task })
 }
 
 /** Throws the abort reason as a Fault when the scope has ended. */

@@ -40,7 +40,7 @@ export class SharedTasks<T> {
   async run(scope: Scope, key: string, work: (scope: Scope) => Promise<T>): Promise<T> {
     let flight = this.#flights.get(key)
     if (!flight) {
-      const own = childScope(this.#base, { log: scope.log })
+      const own = childScope(this.#base, { log: scope.log, task: scope.task })
       const result = work(own).finally(() => {
         own.close()
         if (this.#flights.get(key)?.scope === own) this.#flights.delete(key)

@@ -18,9 +18,13 @@ const CONNECT_MS = 3_000
 
 export type Reply<N extends RpcName> = RpcMessages[N]['response']
 
+type StreamName = Extract<Rpc, { stream: true }>['name']
+
 export interface CriClient extends Disposable {
   /** One unary call. Fault `unavailable` with reason `unreachable` when nobody answers, else `internal`. */
   call<N extends RpcName>(method: N, request: object): Promise<Reply<N>>
+  /** Its messages, without a deadline; ends when `signal` says so. Faults as of `call`. */
+  stream<N extends StreamName>(method: N, signal: AbortSignal): AsyncIterable<Reply<N>>
 }
 
 /** Nobody answers on the socket, why, and what to do about it. */
@@ -69,10 +73,15 @@ interface Codec {
   decode(bytes: Uint8Array): object
 }
 
-function rowOf(method: RpcName): Rpc {
-  const row = rpcs.find((r) => r.name === method)
+function rowOf(method: RpcName) {
+  const row: Rpc | undefined = rpcs.find((r) => r.name === method)
   if (row === undefined) throw new Fault('internal', `there is no RPC ${method}`)
-  return row
+  const [request, response]: [Codec, Codec] = [v1[row.request], v1[row.response]]
+  return {
+    path: row.path,
+    encode: (message: object) => Buffer.from(request.encode(message).finish()),
+    decode: (bytes: Buffer) => response.decode(bytes),
+  }
 }
 
 function asked(socket: string, method: RpcName, error: grpc.ServiceError): Fault {
@@ -92,17 +101,31 @@ export async function connectCri(socket: string): Promise<CriClient> {
   return {
     call: (method, request) =>
       new Promise((resolve, reject) => {
-        const row = rowOf(method)
-        const [encode, decode]: [Codec, Codec] = [v1[row.request], v1[row.response]]
+        const { path, encode, decode } = rowOf(method)
         client.makeUnaryRequest<object, object>(
-          row.path,
-          (message) => Buffer.from(encode.encode(message).finish()),
-          (bytes) => decode.decode(bytes),
+          path,
+          encode,
+          decode,
           request,
           { deadline: Date.now() + DEADLINE_MS },
           (error, reply) => (error === null ? resolve(reply ?? {}) : reject(asked(socket, method, error))),
         )
       }),
+    async *stream<N extends StreamName>(method: N, signal: AbortSignal) {
+      const { path, encode, decode } = rowOf(method)
+      const call = client.makeServerStreamRequest<object, object>(path, encode, decode, {})
+      const stop = () => call.cancel()
+      signal.addEventListener('abort', stop, { once: true })
+      try {
+        for await (const message of call) yield message as Reply<N>
+      } catch (e) {
+        if (!signal.aborted) throw asked(socket, method, e as grpc.ServiceError)
+      } finally {
+        signal.removeEventListener('abort', stop)
+        call.on('error', () => {})
+        stop()
+      }
+    },
     [Symbol.dispose]: () => client.close(),
   }
 }

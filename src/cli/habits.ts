@@ -42,10 +42,8 @@ const hints: Readonly<Record<string, string>> = {
   runp: `${CONTAINERS}: crictl runp`,
   search: 'not offered: registries have their own search',
   start: 'gantry serve starts the daemon; containers: crictl start',
-  stats: 'kubectl top or crictl stats does that',
   stop: `${CONTAINERS}: kubectl delete pod, or crictl stop`,
   system: 'gantry status shows what images take, gantry prune removes what nothing needs',
-  top: 'kubectl top, or crictl stats',
   volume: 'volumes are those of the kubelet',
 }
 

@@ -8,10 +8,11 @@ import { relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Fault } from '../base/fault.ts'
 import { childScope } from '../base/scope.ts'
-import { findProgram, programs } from '../compose.ts'
+import { programs } from '../compose.ts'
 import { loadConfig } from '../config/load.ts'
 import type { Config } from '../config/schema.ts'
 import { type Daemon, signalled, startDaemon } from '../daemon.ts'
+import { findProgram } from '../runtimes.ts'
 import { VERSION } from '../version.ts'
 import type { Args } from './args.ts'
 import { type Paint, painter } from './paint.ts'
@@ -22,8 +23,9 @@ const STANDARD_SOCKET = '/run/gantry/gantry.sock'
 
 /** `gantry serve`. Resolves when the daemon has stopped; containers go on. Throws Faults. */
 export async function run(args: Args): Promise<ExitCode> {
-  const config = loadConfig(args, process.env)
-  const daemon = await startDaemon(config)
+  const read = () => loadConfig(args, process.env)
+  const config = read()
+  const daemon = await startDaemon(config, read)
   const stop = signalled()
   if (args.own.has('self-check')) {
     const result = await checked(daemon, config, stop)

@@ -16,6 +16,8 @@ import {
 } from './command.ts'
 import { credentialCommands } from './credential-commands.ts'
 import { imageCommands } from './image-commands.ts'
+import { usageCommands } from './usage-commands.ts'
+import { watchCommands } from './watch-commands.ts'
 
 /** What the numbers mean that `gantry` ends with. */
 export const exitCodes = {
@@ -91,6 +93,8 @@ export const commands: readonly Command[] = [
       ['gantry status --socket=/run/g2/gantry.sock', 'of another daemon'],
     ],
   },
+  ...usageCommands,
+  ...watchCommands,
   {
     name: 'doctor',
     summary: 'what on this machine would stop pods from running, and how to mend it',
@@ -106,6 +110,22 @@ export const commands: readonly Command[] = [
       ['sudo gantry doctor', ''],
       ['sudo gantry doctor --default-network', 'as npm start would run'],
       ['sudo gantry doctor --json', 'for scripts'],
+    ],
+  },
+  {
+    name: 'debug',
+    summary: 'what the daemon is at: calls with their stage and age, locks, memory',
+    about: [
+      '`dump` asks the daemon for everything that tells why it is slow or stuck: each call and piece of work with its age and the stage it is in, each lock with who holds it and how many wait, pulls, leftovers, problems, descriptors by kind, memory. No request and no secret is in it. Needs access to the socket.',
+      'A daemon whose event loop is blocked does not answer; its log says where it stands (`event-loop-blocked`).',
+    ],
+    words: [{ name: 'dump', help: 'everything, once' }],
+    wordNeeded: true,
+    flags: [json, ...daemonFlags],
+    takesOptions: false,
+    examples: [
+      ['gantry debug dump', ''],
+      ['gantry debug dump --json | jq .jobs', 'what runs now'],
     ],
   },
   {

@@ -226,11 +226,13 @@ function checkTogether(draft: Draft, config: Config): void {
     say(config.root === '/' ? 'root' : 'run_dir', 'not "/" itself')
   else if (inside(config.root, config.runDir) || inside(config.runDir, config.root))
     say('run_dir', `root (${config.root}) and run_dir (${config.runDir}) must not hold one another`)
-  const { tlsCertFile, tlsKeyFile, tlsClientCaFile } = config.streaming
-  if ((tlsCertFile === '') !== (tlsKeyFile === ''))
-    say('streaming.tls_cert_file', 'a certificate and its key go together: streaming.tls_key_file')
-  if (tlsClientCaFile !== '' && tlsCertFile === '')
-    say('streaming.tls_client_ca_file', 'without streaming.tls_cert_file there is no TLS')
+  for (const group of ['streaming', 'metrics'] as const) {
+    const { tlsCertFile, tlsKeyFile, tlsClientCaFile } = config[group]
+    if ((tlsCertFile === '') !== (tlsKeyFile === ''))
+      say(`${group}.tls_cert_file`, `a certificate and its key go together: ${group}.tls_key_file`)
+    if (tlsClientCaFile !== '' && tlsCertFile === '')
+      say(`${group}.tls_client_ca_file`, `without ${group}.tls_cert_file there is no TLS`)
+  }
   if (!Object.hasOwn(config.runtimes, config.defaultRuntime)) {
     const names = Object.keys(config.runtimes)
     const near = nearest(config.defaultRuntime, names)

@@ -199,3 +199,8 @@ export function bytes(fallback: number, range: Range, about: About): Option<numb
     toToml: String,
   })
 }
+
+/** What is wrong with the path of a file that need not be given. */
+export function fileProblem(s: string): string | undefined {
+  return s === '' || s.startsWith('/') ? undefined : `${JSON.stringify(s)} is not an absolute path`
+}

@@ -19,6 +19,13 @@ export interface WrittenRuntime {
   readonly path?: string
   readonly root?: AbsPath
   readonly args?: readonly string[]
+  readonly privilegedWithoutHostDevices?: boolean
+  readonly privilegedWithoutHostDevicesAllDevicesAllowed?: boolean
+  readonly annotations?: Readonly<Record<string, string>>
+  readonly podAnnotations?: readonly string[]
+  readonly containerAnnotations?: readonly string[]
+  readonly baseSpec?: AbsPath
+  readonly hooksDirs?: readonly AbsPath[]
   readonly place?: string
 }
 
@@ -56,17 +63,45 @@ function readField(field: string, raw: unknown): WrittenRuntime | string {
     const path = asPath(raw)
     return path === undefined ? 'neither an absolute path nor the bare name of a program' : { path }
   }
-  if (field === 'root') {
-    const root = asPath(raw)
-    return root === undefined ? 'not an absolute path' : { root }
+  if (field === 'root' || field === 'base_spec') {
+    const file = asPath(raw)
+    if (file === undefined) return 'not an absolute path'
+    return field === 'root' ? { root: file } : { baseSpec: file }
   }
-  if (field === 'args') {
-    const good =
-      Array.isArray(raw) && raw.every((a): a is string => typeof a === 'string' && !a.includes('\0'))
-    return good ? { args: [...raw] } : 'not a list of strings'
+  if (field === 'hooks_dirs') {
+    const dirs = asTexts(raw)?.map(asPath) ?? [undefined]
+    const hooksDirs = dirs.filter((d) => d !== undefined)
+    return hooksDirs.length === dirs.length ? { hooksDirs } : 'not a list of absolute paths'
   }
+  const name = lists[field]
+  if (name !== undefined) {
+    const list = asTexts(raw)
+    return list === undefined ? 'not a list of strings' : { [name]: list }
+  }
+  if (field === 'annotations') {
+    const good = typeof raw === 'object' && raw !== null && asTexts(Object.values(raw)) !== undefined
+    return good ? { annotations: Object.fromEntries(Object.entries(raw)) } : 'not a table of strings'
+  }
+  if (field === 'privileged_without_host_devices')
+    return typeof raw === 'boolean' ? { privilegedWithoutHostDevices: raw } : 'not true or false'
+  if (field === 'privileged_without_host_devices_all_devices_allowed')
+    return typeof raw === 'boolean'
+      ? { privilegedWithoutHostDevicesAllDevicesAllowed: raw }
+      : 'not true or false'
   const near = nearest(field, Object.keys(runtimeFields))
   return `there is no such option${near === undefined ? '' : `; did you mean ${near}?`}`
+}
+
+/** Fields that are lists of strings. */
+const lists: Readonly<Partial<Record<string, 'args' | 'podAnnotations' | 'containerAnnotations'>>> = {
+  args: 'args',
+  pod_annotations: 'podAnnotations',
+  container_annotations: 'containerAnnotations',
+}
+
+function asTexts(raw: unknown): readonly string[] | undefined {
+  const good = Array.isArray(raw) && raw.every((a): a is string => typeof a === 'string' && !a.includes('\0'))
+  return good ? [...raw] : undefined
 }
 
 function asPath(raw: unknown): AbsPath | undefined {
@@ -93,7 +128,12 @@ export function resolveRuntimes(
         problems.push(`${w?.place}.kind: missing; it is one of ${runtimeKinds.join(', ')}`)
       continue
     }
-    all[name] = { kind, path: w?.path ?? kind, root: w?.root, args: w?.args ?? [], explicit: w !== undefined }
+    const { place, ...own } = w ?? {}
+    if (own.privilegedWithoutHostDevicesAllDevicesAllowed && !own.privilegedWithoutHostDevices)
+      problems.push(
+        `${place}.privileged_without_host_devices_all_devices_allowed: needs privileged_without_host_devices`,
+      )
+    all[name] = { path: kind, root: undefined, args: [], ...own, kind, explicit: w !== undefined }
   }
   return all
 }

@@ -9,7 +9,20 @@ import type { AbsPath } from '../model/ids.ts'
 import { pinPatternProblem } from '../model/image.ts'
 import { ARCHIVE_LIMITS, LIMITS, UNPACK_LIMITS } from '../model/limits.ts'
 import { PULL } from '../model/pull-policy.ts'
-import { bytes, integer, millis, type Option, oneOf, onOff, path, paths, text, texts } from './option.ts'
+import { observing } from './observing.ts'
+import {
+  bytes,
+  fileProblem,
+  integer,
+  millis,
+  type Option,
+  oneOf,
+  onOff,
+  path,
+  paths,
+  text,
+  texts,
+} from './option.ts'
 
 const MIB = 1024 * 1024
 const MINUTE_MS = 60_000
@@ -40,6 +53,12 @@ export const options = {
   ),
   default_runtime: text('runc', {
     help: 'The runtime of pods that ask for no handler: one of the names under `runtimes`.',
+  }),
+  cdi_spec_dirs: paths(['/etc/cdi', '/var/run/cdi'], {
+    help: 'Where the specs of CDI devices are looked for (`*.json`, `*.yaml`), with each request that names such a device; of two folders that have it the later one counts. Empty: no CDI devices.',
+  }),
+  image_volumes: oneOf(['copy', 'ignore'], 'copy', {
+    help: "What the `VOLUME`s of an image mean. `copy`: each is a folder of the container's own, with what the image has there; made where the image has nothing, writable on a read-only rootfs too, and gone with the container. It is a part of the writable layer, so that nothing is copied and it counts as such. What the request mounts there, or above, hides it. `ignore`: they mean nothing.",
   }),
   idle_trim: onOff(true, {
     help: 'Give memory back to the system after a minute without requests.',
@@ -223,6 +242,7 @@ export const options = {
     },
     fileProblem,
   ),
+  ...observing,
   'limits.max_message_bytes': bytes(
     LIMITS.messageBytes,
     { min: 4 * MIB, max: 512 * MIB },
@@ -257,6 +277,18 @@ export interface RuntimeConfig {
   readonly root: AbsPath | undefined
   /** Given to the runtime before its command. */
   readonly args: readonly string[]
+  /** Privileged containers do not get the node's devices. */
+  readonly privilegedWithoutHostDevices?: boolean
+  /** But may make and use any. Needs the former. */
+  readonly privilegedWithoutHostDevicesAllDevicesAllowed?: boolean
+  /** Added to the spec of each container. */
+  readonly annotations?: Readonly<Record<string, string>>
+  /** Names of annotations of the pod, and of the container, that go into the spec; `*` is any text. */
+  readonly podAnnotations?: readonly string[]
+  readonly containerAnnotations?: readonly string[]
+  /** The JSON file of an OCI spec that planned ones are laid over. */
+  readonly baseSpec?: AbsPath
+  readonly hooksDirs?: readonly AbsPath[]
   /** An operator wrote it, so a missing program is an error; a default that is missing is left out. */
   readonly explicit: boolean
 }
@@ -273,6 +305,34 @@ export const runtimeFields = {
   path: { type: 'path or name', help: 'The program. A bare name is looked for in PATH. Default: the kind.' },
   root: { type: 'path', help: 'Where the runtime keeps its state. Default: below `run_dir`.' },
   args: { type: 'list of strings', help: 'Arguments in front of its command.' },
+  annotations: {
+    type: 'table of strings',
+    help: 'Annotations that the spec of each of its containers has.',
+  },
+  pod_annotations: {
+    type: 'list of strings',
+    help: 'Annotations of pods that the specs of their containers have too: names, in which `*` is any text, as `io.example.*`. Default: none.',
+  },
+  container_annotations: {
+    type: 'list of strings',
+    help: 'The same for annotations of containers. Of one name the container’s counts, then the pod’s.',
+  },
+  base_spec: {
+    type: 'path',
+    help: 'A JSON file with an OCI spec, read at start, that each of its containers is laid over: what is planned for a container wins, its `mounts` and `hooks` are added, its rlimits win. What only a request decides (user, capabilities, namespaces, security profiles, devices) is left out of it.',
+  },
+  hooks_dirs: {
+    type: 'list of paths',
+    help: 'Folders with hook files (`*.json`, version 1.0.0 of oci-hooks(5)), looked at with each of its containers; of two files with one name that of the later folder counts. A file that cannot be used fails the container. Default: none.',
+  },
+  privileged_without_host_devices: {
+    type: 'true or false',
+    help: 'Privileged containers have, and may use, no other devices than containers without privileges: those that they ask for. Default: false.',
+  },
+  privileged_without_host_devices_all_devices_allowed: {
+    type: 'true or false',
+    help: 'With the former: there are no nodes of other devices, but privileged containers may make and use any. Default: false.',
+  },
 } as const
 
 /** Runtimes that are there without any configuration, if the program is. */
@@ -308,10 +368,6 @@ export const variableOf = (key: string): string => `GANTRY_${key.replace('.', '_
 /** `cni.conf_dir` → `['cni', 'confDir']`. */
 export const placeOf = (key: string): string[] =>
   key.split('.').map((part) => part.replace(/_(\w)/g, (_, c: string) => c.toUpperCase()))
-
-function fileProblem(s: string): string | undefined {
-  return s === '' || s.startsWith('/') ? undefined : `${JSON.stringify(s)} is not an absolute path`
-}
 
 function subnetProblem(s: string): string | undefined {
   const found = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})\/(\d{1,2})$/.exec(s)

@@ -67,7 +67,8 @@ export function configDefaultToml(): string {
   return `${lines.join('\n')}\n`
 }
 
-function valueAt(config: Config, key: OptionKey): unknown {
+/** The value of an option by its key. */
+export function valueAt(config: Config, key: OptionKey): unknown {
   let value: unknown = config
   for (const part of placeOf(key)) value = Reflect.get(value as object, part)
   return value
@@ -90,6 +91,16 @@ export function configShowToml(config: Config): string {
     )
     if (runtime.root !== undefined) lines.push(`${mark}root = ${JSON.stringify(runtime.root)}`)
     lines.push(`${mark}args = ${JSON.stringify(runtime.args)}`)
+    const { annotations, podAnnotations, containerAnnotations, baseSpec, hooksDirs } = runtime
+    if (podAnnotations) lines.push(`pod_annotations = ${JSON.stringify(podAnnotations)}`)
+    if (containerAnnotations) lines.push(`container_annotations = ${JSON.stringify(containerAnnotations)}`)
+    if (baseSpec !== undefined) lines.push(`base_spec = ${JSON.stringify(baseSpec)}`)
+    if (hooksDirs) lines.push(`hooks_dirs = ${JSON.stringify(hooksDirs)}`)
+    for (const [name, text] of Object.entries(annotations ?? {}))
+      lines.push(`annotations.${JSON.stringify(name)} = ${JSON.stringify(text)}`)
+    if (runtime.privilegedWithoutHostDevices) lines.push('privileged_without_host_devices = true')
+    if (runtime.privilegedWithoutHostDevicesAllDevicesAllowed)
+      lines.push('privileged_without_host_devices_all_devices_allowed = true')
   }
   return `${lines.join('\n')}\n`
 }

@@ -4,9 +4,10 @@ import type { KeyedLock } from '../base/keyed-lock.ts'
 import type { Scope } from '../base/scope.ts'
 import type { SharedTasks } from '../base/shared-task.ts'
 import type { Host } from '../host/index.ts'
-import type { AbsPath } from '../model/ids.ts'
+import type { AbsPath, ContainerId } from '../model/ids.ts'
 import type { Roots } from '../model/names.ts'
 import type { ImageProcess } from '../model/plan/spec/process.ts'
+import type { WritableUse } from '../model/stats/usage.ts'
 import type { Catalog } from './state/catalog.ts'
 import type { Store } from './state/store.ts'
 
@@ -22,6 +23,8 @@ export interface ImageSource {
     readonly architecture: string
     readonly user: string
     readonly stopSignal: string
+    /** What is to be a folder of the container's own; as the image says it, checked by nobody. */
+    readonly volumes: readonly string[]
     readonly process: ImageProcess
     /** Layer folders, topmost first. */
     readonly lowerDirs: readonly string[]
@@ -30,6 +33,13 @@ export interface ImageSource {
     /** Fault `not-found` if a layer turns out to be damaged: looked at after a power failure only. @abort finishes */
     whole(): Promise<void>
   }
+}
+
+export interface WritableLayers {
+  /** The folder that names their disk. */
+  readonly mountpoint: string
+  /** Absent until it was measured. */
+  of(id: ContainerId): WritableUse | undefined
 }
 
 export interface EngineOptions {
@@ -49,6 +59,8 @@ export interface Context {
   readonly catalog: Catalog
   readonly store: Store
   readonly images: ImageSource
+  /** What containers have written, as measured in the background; asking never waits. */
+  writable(): WritableLayers
   /** One lock for each pod id and container id, and for each name while something is made under it. */
   readonly locks: KeyedLock
   readonly joins: SharedTasks<string>

@@ -12,12 +12,15 @@ import { startContainer } from './containers/start.ts'
 import { stopContainer } from './containers/stop.ts'
 import { reopenLog, updateContainer } from './containers/update.ts'
 import type { Context } from './context.ts'
+import { containerDetails, podDetails } from './details.ts'
+import { events } from './events.ts'
 import type { Images } from './images/images.ts'
 import type { Engine } from './index.ts'
 import { portForward } from './pods/port-forward.ts'
 import { runPod } from './pods/run.ts'
 import { removePod, stopPod } from './pods/stop.ts'
 import { updatePod } from './pods/update.ts'
+import { stats } from './stats/collect.ts'
 
 function visible<T extends Pod | Container>(found: T, isVisible: (value: T) => boolean, what: string): T {
   if (isVisible(found)) return found
@@ -34,6 +37,7 @@ export function engine(ctx: Context, images: Images, startProblems: readonly str
       get: (id) => visible(catalog.pod(id), podVisible, 'pod sandbox'),
       list: () => [...catalog.pods.byId.values()].filter(podVisible),
       containersOf: (pod) => catalog.containersOf(pod.record.id).filter(containerVisible),
+      details: (pod) => podDetails(ctx, pod),
       portForward: (scope, command) => portForward(ctx, scope, command),
       update: (scope, command) => updatePod(ctx, scope, command),
     },
@@ -44,6 +48,7 @@ export function engine(ctx: Context, images: Images, startProblems: readonly str
       remove: (scope, id) => removeContainer(ctx, scope, id),
       get: (id) => visible(catalog.container(id), containerVisible, 'container'),
       list: () => [...catalog.containers.byId.values()].filter(containerVisible),
+      details: (c) => containerDetails(ctx, c),
       update: (scope, command) => updateContainer(ctx, scope, command),
       execSync: (scope, command) => execSync(ctx, scope, command),
       reopenLog: (scope, id) => reopenLog(ctx, scope, id),
@@ -51,6 +56,8 @@ export function engine(ctx: Context, images: Images, startProblems: readonly str
       attach: (scope, command) => attach(ctx, scope, command),
     },
     images,
+    events: events({ catalog, clock: ctx.host.clock }),
+    stats: stats(ctx),
     facts: ctx.host.facts,
     defaultHandler: ctx.options.defaultHandler,
     async health(scope) {

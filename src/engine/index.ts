@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Engine: what gantry does, as the edge sees it. Reads answer from memory at once; verbs take a Scope. */
+import type { HeldLock } from '../base/keyed-lock.ts'
 import type { Scope } from '../base/scope.ts'
 import type { Container } from '../model/container.ts'
 import type { HostFacts } from '../model/facts.ts'
@@ -9,10 +10,13 @@ import type { CreateContainer } from './containers/create.ts'
 import type { ExecSync } from './containers/exec-sync.ts'
 import type { Attach, Exec } from './containers/session.ts'
 import type { StopContainer } from './containers/stop.ts'
+import type { ContainerDetails, PodDetails } from './details.ts'
+import type { Events } from './events.ts'
 import type { Images } from './images/images.ts'
 import type { PortForward } from './pods/port-forward.ts'
 import type { RunPod } from './pods/run.ts'
 import type { UpdatePod } from './pods/update.ts'
+import type { Stats } from './stats/collect.ts'
 
 export type { Attach, CreateContainer, Exec, ExecSync, Images, PortForward, RunPod, StopContainer }
 
@@ -25,6 +29,7 @@ export interface Pods {
   /** Whole pods only. */
   list(): readonly Pod[]
   containersOf(pod: Pod): readonly Container[]
+  details(pod: Pod): Promise<PodDetails>
   /** The URL for one client. */
   portForward(scope: Scope, command: PortForward): Promise<string>
   update(scope: Scope, command: UpdatePod): Promise<void>
@@ -37,6 +42,7 @@ export interface Containers {
   remove(scope: Scope, id: string): Promise<void>
   get(id: string): Container
   list(): readonly Container[]
+  details(c: Container): Promise<ContainerDetails>
   update(scope: Scope, command: { readonly id: string; readonly change: Resources }): Promise<void>
   execSync(
     scope: Scope,
@@ -62,11 +68,13 @@ export interface Engine {
   readonly pods: Pods
   readonly containers: Containers
   readonly images: Images
+  readonly events: Events
+  readonly stats: Stats
   readonly facts: HostFacts
   readonly defaultHandler: string
   health(scope: Scope): Promise<Health>
   /** What a person should look at: records in quarantine, leftovers, runtimes left out. */
   problems(): readonly string[]
   /** Locks held and calls joined, for the dump of a stuck daemon. */
-  work(): { readonly locks: readonly { key: string; waiting: number }[]; readonly joined: number }
+  work(): { readonly locks: readonly HeldLock[]; readonly joined: number }
 }

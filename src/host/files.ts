@@ -77,6 +77,9 @@ async function deviceAt(path: string): Promise<HostDevice | undefined> {
   return { path, type, major, minor, mode: s.mode, uid: s.uid, gid: s.gid }
 }
 
+/** A path at which there cannot be anything. */
+const NOWHERE: ReadonlySet<string> = new Set(['ENOENT', 'ENOTDIR', 'ELOOP', 'ENAMETOOLONG'])
+
 /** Not devices for containers: their own pts, shm, mqueue and console. */
 const SKIP_FOLDERS = new Set(['pts', 'shm', 'fd', 'mqueue', '.lxc', '.lxd-mounts', '.udev', 'hugepages'])
 
@@ -86,7 +89,10 @@ async function devicesBelow(folder: string): Promise<HostDevice[]> {
     const path = `${folder}/${entry.name}`
     if (entry.isDirectory() && !SKIP_FOLDERS.has(entry.name)) out.push(...(await devicesBelow(path)))
     else if ((entry.isCharacterDevice() || entry.isBlockDevice()) && entry.name !== 'console') {
-      const device = await deviceAt(path)
+      // One that is unplugged at this moment is none.
+      const device = await deviceAt(path).catch((e: unknown) => {
+        if (errnoCode(e) !== 'ENOENT') throw e
+      })
       if (device) out.push(device)
     }
   }
@@ -194,7 +200,7 @@ export function files(deps: { native: Native; log: Log; trash: string; quarantin
         const one = await deviceAt(path)
         return one ? [one] : (await stat(path)).isDirectory() ? await devicesBelow(path) : []
       } catch (e) {
-        if (errnoCode(e) === 'ENOENT') return []
+        if (NOWHERE.has(errnoCode(e) ?? '')) return []
         throw e
       }
     },
@@ -220,8 +226,10 @@ async function mountSource(path: string): Promise<string> {
   try {
     return await realpath(path)
   } catch (e) {
-    if (errnoCode(e) === 'ELOOP') throw new Fault('invalid', `host_path ${clip(path)} is a loop of links`)
-    if (errnoCode(e) !== 'ENOENT') throw e
+    const code = errnoCode(e)
+    if (code === 'ELOOP') throw new Fault('invalid', `host_path ${clip(path)} is a loop of links`)
+    if (!NOWHERE.has(code ?? '')) throw e
+    if (code !== 'ENOENT') throw new Fault('invalid', `host_path ${clip(path)} cannot be: ${code}`)
   }
   const link = await lstat(path).catch(() => undefined)
   if (link) throw new Fault('invalid', `host_path ${clip(path)} is a link to nothing`)

@@ -10,9 +10,13 @@ import type { ContainerId, UnixNanos } from '../model/ids.ts'
 import type { ContainerPaths } from '../model/names.ts'
 import type { ProcessId } from '../model/pod.ts'
 import type { ProcessUser, RequestedUser } from '../model/security.ts'
+import type { Cdi } from './cdi.ts'
 import type { Cgroups } from './cgroup/cgroups.ts'
+import type { Readings } from './cgroup/readings.ts'
 import type { Network } from './cni/network.ts'
 import type { Files } from './files.ts'
+import type { Hooks } from './hooks.ts'
+import type { Hostports } from './hostports/hostports.ts'
 import type { Idmaps } from './mounts/idmap.ts'
 import type { Rootfs } from './mounts/overlay.ts'
 import type { ImageVolumes } from './mounts/volumes.ts'
@@ -25,6 +29,7 @@ import type { Streams } from './streaming/streams.ts'
 export type {
   Cgroups,
   Files,
+  Hostports,
   Idmaps,
   ImageVolumes,
   Namespaces,
@@ -111,6 +116,8 @@ export interface Host {
   /** @abort finishes */
   readonly cgroups: Cgroups
   /** @abort finishes */
+  readonly readings: Readings
+  /** @abort finishes */
   readonly rootfs: Rootfs
   /** @abort finishes */
   readonly imageVolumes: ImageVolumes
@@ -118,6 +125,8 @@ export interface Host {
   readonly idmaps: Idmaps
   /** @abort kills */
   readonly network: Network
+  /** @abort kills */
+  readonly hostports: Hostports
   /** @abort stops */
   readonly processes: Processes
   /** @abort kills */
@@ -135,6 +144,10 @@ export interface Host {
   ) => Promise<ProcessUser>
   /** Can an image run 32-bit programs of this machine's architecture? @abort finishes */
   readonly smallPrograms: (lowerDirs: readonly string[]) => Promise<boolean>
+  /** @abort finishes */
+  readonly cdi: Cdi
+  /** @abort finishes */
+  readonly hooks: Hooks
   /** @abort kills */
   readonly security: Security
   /** Folder with the pause program. @abort finishes */

@@ -11,7 +11,7 @@ import { createRequire } from 'node:module'
 import { Fault } from '../base/fault.ts'
 
 /** ABI number: raised together with `GANTRY_ABI` in `native/addon/addon.c` whenever this page changes. */
-export const ABI = 3
+export const ABI = 5
 
 /** File name of the addon in the build folder. */
 export const ADDON = 'gantry.node'
@@ -102,6 +102,20 @@ export interface MountOptions {
 
 export type ReadResult = Buffer | { readonly code: string }
 
+/** Files that belong together, as those of one container. */
+export interface ReadGroup {
+  /** What it is known by while a read of it is on its way. */
+  readonly key: string
+  readonly paths: readonly string[]
+  /** An rtnetlink socket: one text more, with the interfaces of its namespace (reading.h). Used by one call at a time. */
+  readonly link?: Fd | undefined
+  /** A cgroup.procs: one text more, `processes descriptors sockets`. */
+  readonly procs?: string | undefined
+}
+
+/** A text, or why there is none: `{ code: 'ENOENT' }`. */
+export type GroupText = string | { readonly code: string }
+
 export interface Native {
   readonly abi: number
 
@@ -160,10 +174,11 @@ export interface Native {
   /** umount(MNT_DETACH) and unlink; success also if it never was. */
   unpinNamespace(path: string): Promise<void>
   /**
-   * A TCP socket (4: IPv4, 6: IPv6) inside the network namespace that `netns` names; not connected, non-blocking,
-   * close-on-exec, the caller's to close. No thread of ours stays in there.
+   * A TCP socket (4: IPv4, 6: IPv6), or one of rtnetlink (0), inside the network namespace that `netns` names; not
+   * connected, non-blocking, close-on-exec, the caller's to close. No thread of ours stays in there; the namespace
+   * lives as long as the socket.
    */
-  socketInNetns(netns: string, family: 4 | 6): Promise<Fd>
+  socketInNetns(netns: string, family: 0 | 4 | 6): Promise<Fd>
 
   // Mounts ----------------------------------------------------------------------------------------------------
   /** The rejection holds what the kernel logged. Nothing is mounted on failure; the target is never a followed link. */
@@ -185,8 +200,20 @@ export interface Native {
   mkdirInRoot(root: string, path: string, mode: number): void
   /** Reads many small files (<= 64 KiB each) in one call: for cgroup and proc files. Never throws per file. */
   readMany(paths: readonly string[]): ReadResult[]
+  /**
+   * Reads groups of small files (<= 64 KiB each) on a thread of its own; the texts of a group in the order asked, each
+   * its own error. When nothing comes for `stallMs` another thread goes on with the next group. When nothing has come
+   * for `deadlineMs` the call ends: groups that are missing are ETIMEDOUT, and EBUSY in later calls until the read that
+   * hangs returns.
+   */
+  readGroups(
+    groups: readonly ReadGroup[],
+    limits: { readonly stallMs: number; readonly deadlineMs: number },
+  ): Promise<readonly (readonly GroupText[] | { readonly code: string })[]>
   /** One write() of `text` to an existing file (O_WRONLY, no create, no truncate): cgroup and sysctl files. */
   writeFile(path: string, text: string): void
+  /** Asks ext4 to place the folders that are made in this one apart; success also where there is no such hint. */
+  spreadFolders(path: string): void
   /** f_type, bytes and inodes of a file system; free bytes are those for ordinary users (f_bavail). */
   statfs(path: string): {
     type: number
@@ -208,6 +235,14 @@ export interface Native {
   // This process ----------------------------------------------------------------------------------------------
   /** malloc_trim(0) and MADV_DONTNEED on the r-x mappings of the node binary (clean file pages only). */
   trimMemory(): void
+  /** One datagram to the unix socket `path` (`@name`: an abstract one), not waited for. EAGAIN if it is full. */
+  notify(path: string, text: string): void
+  /**
+   * Starts a thread that writes one line `event-loop-blocked` to stderr, as JSON or text, when the 32-bit counter at
+   * the start of `beat` has not changed for `limitMs`; again only after it has. What stands behind the counter, to a
+   * zero, is the line's `last`. Lives as long as the environment.
+   */
+  watchLoop(beat: Buffer, limitMs: number, json: boolean): void
   /** Is a new-mount-API call / feature there? Probed once by `facts.ts`. */
   probe(): {
     newMountApi: boolean

@@ -52,6 +52,9 @@ export async function makeLayer(work: MakeWork, layer: LayerToMake): Promise<Fre
   for (;;) {
     layer.progress.state = 'fetching'
     layer.progress.doneBytes = layer.progress.unpackedBytes = 0
+    const begin = performance.now()
+    const told = (name: 'fetch' | 'unpack') =>
+      work.context.say({ type: 'stage', name, ms: performance.now() - begin })
     const flow = await openBlob(
       {
         source: work.source,
@@ -60,13 +63,16 @@ export async function makeLayer(work: MakeWork, layer: LayerToMake): Promise<Fre
         spoolAll: work.job.keepBlobs !== undefined,
         onBytes: (count) => {
           layer.progress.doneBytes += count
-          if (layer.progress.doneBytes === layer.size) layer.progress.state = 'unpacking'
+          if (layer.progress.doneBytes !== layer.size) return
+          layer.progress.state = 'unpacking'
+          told('fetch')
         },
       },
       layer,
     )
     try {
       const made = await unpackLayer(work, layer, flow)
+      told('unpack')
       layer.progress.state = 'done'
       return { ...made, flow }
     } catch (e) {

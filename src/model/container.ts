@@ -91,6 +91,8 @@ export interface ContainerConfig {
   readonly env: readonly EnvVar[]
   readonly mounts: readonly MountRequest[]
   readonly devices: readonly DeviceRequest[]
+  /** Qualified names, each once; absent without any. */
+  readonly cdiDevices?: readonly string[]
   readonly labels: Readonly<Record<string, string>>
   readonly annotations: Readonly<Record<string, string>>
   readonly logPath: string

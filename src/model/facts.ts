@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What this machine can do, probed once at start by `host/facts.ts`. Plans are made from it. */
 import type { CgroupDriver } from './names.ts'
+import type { OperatorSpec } from './plan/spec/operator.ts'
 
 export type RuntimeKind = 'runc' | 'crun' | 'runsc'
 
@@ -28,7 +29,18 @@ export interface HandlerFacts {
   readonly userNamespaces: boolean
   readonly seccomp: boolean
   readonly apparmor: boolean
+  /** The cgroup below its systemd scope in which the runtime keeps a container and its limits; absent: the scope. */
+  readonly scopeSubgroup?: string
+  /** What a privileged container has of the node's devices; absent: all of them. */
+  readonly privilegedDevices?: PrivilegedDevices
+  /** Containers run in a kernel of the pod's own, which a sandbox container brings. */
+  readonly sandboxed?: boolean
+  /** What the operator adds to the specs of its containers. */
+  readonly operator?: OperatorSpec | undefined
 }
+
+/** `allowed`: no nodes, but it may make and use any. `own`: nothing that others do not have too. */
+export type PrivilegedDevices = 'allowed' | 'own'
 
 /** The contexts that the machine's SELinux policy has for containers: `user:role:type:level`. */
 export interface SelinuxFacts {

@@ -19,6 +19,16 @@ export const LIMITS = {
   mounts: 1024,
   mountOptions: 16,
   devices: 512,
+  /** Of one folder of CDI specs, and of one spec, bytes. */
+  cdiFiles: 1024,
+  cdiFileBytes: 512 * 1024,
+  /** Volumes that one image declares. */
+  declaredVolumes: 256,
+  /** Annotations that go to the OCI runtime. */
+  passedAnnotations: 1024,
+  /** Of all folders of one handler, and of one file, bytes. */
+  hookFiles: 256,
+  hookFileBytes: 64 * 1024,
   portMappings: 1024,
   sysctls: 256,
   /** stdout and stderr of ExecSync, bytes each; the rest is discarded (CRI). */
@@ -29,6 +39,8 @@ export const LIMITS = {
   referenceBytes: 4096,
   /** A supplied user or group name, bytes. */
   userNameBytes: 256,
+  /** Messages that wait for a slow reader of a stream without end; one more ends the stream. */
+  liveQueue: 1000,
 } as const
 
 /** What a layer may be, at most; more is refused by name, and nothing of it is kept. Bytes, counts. */

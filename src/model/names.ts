@@ -161,16 +161,24 @@ export function podCgroup(
   return { parent, sandbox: under(parent, `gantry-${id}`), ownsParent: false }
 }
 
-/** `linux.cgroupsPath` for the runtime, and where the container's cgroup will be. */
+/**
+ * `linux.cgroupsPath` for the runtime, and where the container's cgroup will be: with systemd a scope, or `subgroup`
+ * below it for a runtime that keeps its limits there.
+ */
 export function containerCgroup(
   driver: CgroupDriver,
-  pod: { readonly cgroup: PodCgroup; readonly requestedParent: string },
+  pod: {
+    readonly cgroup: PodCgroup
+    readonly requestedParent: string
+    readonly subgroup?: string | undefined
+  },
   id: string,
 ): { readonly spec: string; readonly path: AbsPath } {
   if (driver === 'systemd') {
     const requested = pod.requestedParent || DEFAULT_SLICE
     const slice = requested.slice(requested.lastIndexOf('/') + 1)
-    return { spec: `${slice}:gantry:${id}`, path: under(pod.cgroup.parent, `gantry-${id}.scope`) }
+    const scope = under(pod.cgroup.parent, `gantry-${id}.scope`)
+    return { spec: `${slice}:gantry:${id}`, path: pod.subgroup ? under(scope, pod.subgroup) : scope }
   }
   const path = under(pod.cgroup.parent, id)
   return { spec: path, path }

@@ -51,8 +51,6 @@ export const STREAM_WORKER = {
   leaveMs: 2_000,
   /** How long an exec on a terminal waits to hear how large it is. */
   firstSizeMs: 100,
-  /** Lower than the daemon, which answers first when both want the processor (nice(2)). */
-  niceness: 2,
   /** Of V8, MiB; buffers are outside of it. */
   heapMib: 128,
 } as const

@@ -30,7 +30,7 @@ async function problemsNow(): Promise<readonly string[]> {
 }
 
 beforeAll(async () => {
-  s = await startScenario({ pushed: [names.layers] })
+  s = await startScenario({ pushed: [names.layers], withoutPortmap: true })
   bystander = await startBystander(s)
   quiet = await snapshot(s.workspace.leakScope())
   layers = await layersNow()

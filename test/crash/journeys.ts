@@ -6,8 +6,10 @@
  */
 import { createReadStream, createWriteStream } from 'node:fs'
 import { readdir, stat } from 'node:fs/promises'
+import { createConnection } from 'node:net'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
+import { text } from 'node:stream/consumers'
 import { pipeline } from 'node:stream/promises'
 import { expect } from 'vitest'
 import { isFault } from '../../src/base/fault.ts'
@@ -43,13 +45,28 @@ export interface Journey {
 }
 
 const MiB = 1024n * 1024n
+/** Of the node, for one pod at a time. */
+const PORT = 17_802
 
 const ids = [{ hostId: 300_000, containerId: 0, length: 65_536 }]
 const mapped = { uidMappings: ids, gidMappings: ids }
+const podReleases = [
+  'pause-process',
+  'host-ports',
+  'pod-network',
+  'mapped-layers',
+  'namespaces',
+  'shared-memory',
+]
 const userns = { mode: namespaceMode.pod, uids: ids, gids: ids }
 
 function configOf(t: Trip, full: boolean): PodConfig {
-  const config = t.s.podConfig(t.name, { userns, ...(full ? { bridged: true, pid: namespaceMode.pod } : {}) })
+  const more = {
+    bridged: true,
+    pid: namespaceMode.pod,
+    portMappings: [{ hostPort: PORT, containerPort: 7000 }],
+  }
+  const config = t.s.podConfig(t.name, { userns, ...(full ? more : {}) })
   // The same request after the crash: the uid, too, is that of the name.
   return { ...config, metadata: { ...config.metadata, uid: `uid-${t.name}` } }
 }
@@ -100,6 +117,8 @@ const podStateOf = async (t: Trip): Promise<number | undefined> => {
   const { items } = await t.s.client.call('ListPodSandbox', { filter: { id: t.pod } })
   return items?.[0]?.state ?? undefined
 }
+/** What is sent to whoever connects to a port of the node. */
+const heard = (port: number): Promise<string> => text(createConnection(port, '127.0.0.1'))
 const imageOf = async (t: Trip, image: string) =>
   (await t.s.client.call('ImageStatus', { image: { image } })).image
 const layersOf = async (t: Trip): Promise<string[]> => readdir(join(t.s.workspace.state, 'layers'))
@@ -169,6 +188,7 @@ export const journeys: readonly Journey[] = [
       'shm',
       'cgroup',
       'network',
+      'host-ports',
       'files',
       'pause',
       'ready',
@@ -179,11 +199,15 @@ export const journeys: readonly Journey[] = [
       expect(await podStateOf(t)).toBe(0)
       const config = busybox({
         container: 'after',
-        command: ['sh', '-c', 'ip addr show eth0 | grep -c inet'],
+        command: ['sh', '-c', 'ip addr show eth0 | grep inet && echo mapped | nc -l -p 7000'],
       })
       const request = { podSandboxId: t.pod, config, sandboxConfig: configOf(t, true) }
       const { containerId } = await t.s.client.call('CreateContainer', request)
       await t.s.client.call('StartContainer', { containerId })
+      const answer = () => heard(PORT).catch(() => '')
+      await waitUntil('the port leads there', async () => (await answer()) === 'mapped\n', {
+        withinMs: 10_000,
+      })
       expect(await waitForExit(t.s.client, containerId)).toMatchObject({ exitCode: 0 })
     },
   },
@@ -263,7 +287,7 @@ export const journeys: readonly Journey[] = [
   },
   {
     work: 'stop-pod',
-    acts: ['pause-process', 'pod-network', 'mapped-layers', 'namespaces', 'shared-memory', 'stopped'],
+    acts: [...podReleases, 'stopped'],
     prepare: upAndRunning,
     request: async (t) => {
       await t.s.client.call('StopPodSandbox', { podSandboxId: t.pod })
@@ -275,16 +299,7 @@ export const journeys: readonly Journey[] = [
   },
   {
     work: 'remove-pod',
-    acts: [
-      'pause-process',
-      'pod-network',
-      'mapped-layers',
-      'namespaces',
-      'shared-memory',
-      'cgroup',
-      'run-folder',
-      'record',
-    ],
+    acts: [...podReleases, 'cgroup', 'run-folder', 'record'],
     prepare: upAndRunning,
     request: async (t) => {
       await t.s.client.call('RemovePodSandbox', { podSandboxId: t.pod })

@@ -5,7 +5,7 @@ import { afterEach, describe, expect, test, vi } from 'vitest'
 import { Fault } from '../../src/base/fault.ts'
 import { setFaultHook } from '../../src/base/fault-point.ts'
 import { noResources } from '../../src/model/resources.ts'
-import { createContainer, podConfig } from '../support/fake-host-requests.ts'
+import { createContainer, podConfig, runPod } from '../support/fake-host-requests.ts'
 import type { Daemon } from '../support/fake-host-world.ts'
 import { faultOf, onMachine } from './bench.ts'
 import { containerRequest, madeRunning, podRequest } from './verbs.ts'
@@ -82,6 +82,34 @@ describe('another configuration under the same name', () => {
       const again = createContainer(pod, { args: ['--other'], metadata: { name: 'app', attempt: 1 } })
       await d.engine.containers.create(d.scope(), again)
       expect(d.engine.containers.list()).toHaveLength(2)
+      return undefined
+    })
+  })
+})
+
+describe('a port of the node that another pod has', () => {
+  const withPort = (name: string, hostIp = '') =>
+    runPod({
+      metadata: { ...podConfig.metadata, name, uid: name },
+      portMappings: [{ protocol: 'tcp', containerPort: 80, hostPort: 8080, hostIp }],
+    })
+
+  test('is refused with the name of that pod, in flight too, and free when it is stopped', async () => {
+    await onMachine(async (d, w) => {
+      const run = (name: string, hostIp?: string) => d.engine.pods.run(d.scope(), withPort(name, hostIp))
+      const { work } = await begun(d, 'network.attach#1', () => run('first', '192.0.2.1'))
+      const before = w.lines()
+      const taken =
+        /^wrong-state: config.port_mappings: 8080\/tcp of the node is taken by pod default\/first /
+      expect(await faultOf(run('second'))).toMatch(taken)
+      expect(w.lines()).toEqual(before)
+      d.steps.release()
+      const first = await work
+      expect(await faultOf(run('second'))).toMatch(taken)
+      await run('elsewhere', '192.0.2.2')
+      await d.engine.pods.stop(d.scope(), first)
+      await run('again', '192.0.2.1')
+      expect(w.books.hostports.size).toBe(2)
       return undefined
     })
   })
@@ -197,7 +225,9 @@ describe('stopping', () => {
         d.engine.containers.update(d.scope(), { id, change }),
       )
       for (const p of [...w.books.processes.values()]) if (p.what === 'container') w.books.end(p, 15)
-      await vi.waitFor(() => expect(d.ctx.locks.held()).toEqual([{ key: id, waiting: 1 }]))
+      await vi.waitFor(() =>
+        expect(d.ctx.locks.held()).toEqual([{ key: id, holders: ['the daemon'], waiting: 1 }]),
+      )
       await vi.advanceTimersByTimeAsync(600_000)
       vi.useRealTimers()
       d.steps.release()

@@ -14,6 +14,9 @@ import { expectWhole, reboot, removeAll, withWorld } from './bench.ts'
 import { podIds } from './verbs.ts'
 
 const name = (n: string) => ({ metadata: { name: n, namespace: 'ns', uid: n, attempt: 0 } })
+const ports = (hostPort: number) => ({
+  portMappings: [{ protocol: 'tcp', containerPort: 80, hostPort, hostIp: '' }] as const,
+})
 const named = (n: string) => ({ metadata: { name: n, attempt: 0 } })
 
 /** The daemon dies at `key` of `call`, and nothing is recovered yet. */
@@ -26,7 +29,7 @@ async function die(d: Daemon, key: string, call: () => Promise<unknown>): Promis
 /** A machine as a crash leaves it: one of everything. */
 async function crashed(w: TestWorld): Promise<{ d: Daemon; running: string; startedUnwritten: string }> {
   const first = await w.boot()
-  const run = (n: string) => first.engine.pods.run(first.scope(), runPod(name(n)))
+  const run = (n: string) => first.engine.pods.run(first.scope(), runPod({ ...name(n), ...ports(8080) }))
   const create = (pod: string, n: string) =>
     first.engine.containers.create(first.scope(), createContainer(pod, named(n)))
   const pod = await run('whole')
@@ -47,7 +50,8 @@ async function crashed(w: TestWorld): Promise<{ d: Daemon; running: string; star
   const halfPod = new Steps()
   const second = await w.boot(halfPod)
   await second.idle()
-  await die(second, 'network.attach#1', () => second.engine.pods.run(second.scope(), runPod(name('half'))))
+  const half = runPod({ ...name('half'), ...ports(8081) })
+  await die(second, 'hostports.add#1', () => second.engine.pods.run(second.scope(), half))
   return { d: second, running, startedUnwritten }
 }
 
@@ -76,6 +80,7 @@ async function check(d: Daemon, w: TestWorld): Promise<void> {
     ['whole', 'ready'],
   ])
   expect(w.books.attachments.size).toBe(1)
+  expect([...w.books.hostports.values()]).toEqual(['8080/tcp'])
   // Adopted containers are watched: their end is noticed.
   for (const c of d.engine.containers.list())
     if (c.state.phase === 'running')

@@ -20,12 +20,13 @@ export interface Made {
 
 export const podIds = (d: Daemon) => [...d.ctx.catalog.pods.byId.keys()]
 
-/** Of this process, which owns the files of the world. */
-const ids = { hostId: process.getuid?.() ?? 0, length: 65_536 }
+const ids = { hostId: process.getuid?.() ?? 0, length: 65_536 } // of the owner of the world's files
 const idmap = { uids: ids, gids: { ...ids, hostId: process.getgid?.() ?? 0 } }
 const namespaces = { ...podConfig.namespaces, user: idmap }
-/** A pod with everything: namespaces, a user namespace, shared memory, network, pause process, log folder. */
-export const podRequest = (w: TestWorld) => runPod({ logDirectory: `${w.dir}/logs`, namespaces })
+const port = { protocol: 'tcp', containerPort: 80, hostPort: 8080, hostIp: '' } as const
+/** A pod with everything: namespaces, a user namespace, shared memory, network, a port, pause process, log folder. */
+export const podRequest = (w: TestWorld) =>
+  runPod({ logDirectory: `${w.dir}/logs`, namespaces, portMappings: [port] })
 
 /** A container that makes the engine look at everything that it can look at. */
 export const containerRequest = (w: TestWorld, pod: string) =>
@@ -42,6 +43,7 @@ export const containerRequest = (w: TestWorld, pod: string) =>
       },
     ],
     devices: [{ containerPath: '/dev/null', hostPath: '/dev/null', permissions: 'rwm' }],
+    cdiDevices: ['v/c=x'],
     security: { ...security, seccomp: { type: 'localhost', ref: `${w.dir}/profile.json` } },
   })
 
@@ -75,7 +77,7 @@ export const runPodVerb: Verb<Made> = {
     expect(d.engine.pods.list().map((p) => p.record.id)).toEqual([made.pod])
     const pod = d.engine.pods.get(made.pod)
     expect(pod.state.phase).toBe('ready')
-    expect(w.lines().filter((l) => /^(pin|shm|attachment|process|runtime) /.test(l))).toHaveLength(8)
+    expect(w.lines().filter((l) => /^(pin|shm|attachment|process|runtime|host) /.test(l))).toHaveLength(9)
   },
   pods: (d) => podIds(d),
 }
@@ -190,7 +192,7 @@ export const stopPodVerb: Verb<Made> = {
   succeeded(d, made, w) {
     ended(d, made, w)
     expect(d.engine.pods.get(made.pod).state.phase).toBe('stopped')
-    expect(w.lines().filter((l) => /^(pin|shm|attachment|process) /.test(l))).toEqual([])
+    expect(w.lines().filter((l) => /^(pin|shm|attachment|process|host) /.test(l))).toEqual([])
   },
   pods: (d) => podIds(d),
 }

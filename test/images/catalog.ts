@@ -53,6 +53,8 @@ export const names = {
   twoArch: `${own}/two-arch:latest`,
   /** Sixty layers of one file each, `/many/NN`. */
   manyLayers: `${own}/many-layers:latest`,
+  /** busybox with `VOLUME`s of every kind: `rootfs.ts` says what is there. */
+  volumes: `${own}/volumes:latest`,
 } as const
 
 const path = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
@@ -187,6 +189,13 @@ async function ownImages(base: Layer, m: Materials): Promise<NamedImage[]> {
     { name: names.foreignIndex, image: buildIndex([foreign]) },
     { name: names.twoArch, image: buildIndex([foreign, twoArch]) },
     { name: names.manyLayers, image: buildImage({ layers: [base, ...many], config: shell }) },
+    {
+      name: names.volumes,
+      image: buildImage({
+        layers: [base, await buildLayer(rootfs.volumeEntries())],
+        config: { ...shell, Volumes: Object.fromEntries(rootfs.declaredVolumes.map((v) => [v, {}])) },
+      }),
+    },
   ]
 }
 

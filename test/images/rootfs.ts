@@ -124,3 +124,27 @@ export function wwwEntries(): readonly LayerEntry[] {
     { type: 'file', path: 'www/index.html', content: 'hello from httpd\n' },
   ]
 }
+
+/** What the image of volumes declares: folders that are there or not, links, and what every container has anyway. */
+export const declaredVolumes = [
+  '/data',
+  '/absent/deep',
+  '/linked',
+  '/out',
+  '/nowhere',
+  '/proc',
+  '/etc',
+  '/',
+  'bare',
+]
+
+export function volumeEntries(): LayerEntry[] {
+  return [
+    { type: 'directory', path: 'data', mode: 0o2770, uid: 33, gid: 44 },
+    { type: 'file', path: 'data/file', mode: 0o640, uid: 33, gid: 44, content: 'of the image\n' },
+    { type: 'directory', path: 'real', mode: 0o700 },
+    { type: 'symlink', path: 'linked', target: 'real' },
+    { type: 'symlink', path: 'out', target: '../../../../tmp/gt-volume-outside' },
+    { type: 'symlink', path: 'nowhere', target: '/made/by/link' },
+  ]
+}

@@ -107,7 +107,7 @@ describe('a mount', () => {
     })
     expect(stdout).toBe('content\n/made\n')
     expect((await stat(missing)).mode & 0o7777).toBe(0o755)
-    for (const name of ['dangling', 'loop'])
+    for (const name of ['dangling', 'loop', 'link/file/below'])
       expect(await refusalOf(kept(s, pod, { mounts: [at(join(base, name), '/x')] }))).toMatchObject({
         code: 'INVALID_ARGUMENT',
         details: expect.stringContaining(name),
@@ -227,10 +227,52 @@ describe('devices', () => {
     expect([stdout, stderr]).toEqual(['1\n', expect.stringContaining('Operation not permitted')])
   })
 
+  it('are those that a link leads to, and all that are below a folder', async () => {
+    const dir = join(s.workspace.root, 'nodes')
+    await mkdir(join(dir, 'sub'), { recursive: true })
+    await run('mknod', ['-m', '640', join(dir, 'sub/one'), 'c', '10', '237'])
+    await run('mknod', [join(dir, 'two'), 'c', '1', '3'])
+    await symlink('/dev/full', join(dir, 'link'))
+    await writeFile(join(dir, 'file'), '')
+    const devices = [
+      { hostPath: dir, containerPath: '/dev/all', permissions: 'r' },
+      { hostPath: join(dir, 'link'), containerPath: '', permissions: '' },
+    ]
+    const { stdout } = await ran(
+      s,
+      pod,
+      `find /dev/all -type c | sort; stat -c %a:%t:%T /dev/all/sub/one; stat -c %t:%T ${dir}/link; find ${dir}; true </dev/all/sub/one && echo read; true >/dev/all/sub/one || echo no`,
+      { devices },
+    )
+    expect(stdout).toBe(`/dev/all/sub/one\n/dev/all/two\n640:a:ed\n1:7\n${dir}\n${dir}/link\nread\nno\n`)
+  })
+
+  it('have the name asked for in a user namespace too', async () => {
+    const ids = [{ hostId: 700_000, containerId: 0, length: 65_536 }]
+    const mapped = await s.pod('mapped-devices', { bridged: true, userns: { mode: 0, uids: ids, gids: ids } })
+    const devices = ['/dev/vendor/mine', '/dev/kmsg', '/dev/zero'].map((containerPath) => ({
+      hostPath: '/dev/zero',
+      containerPath,
+      permissions: 'rwm',
+    }))
+    const script =
+      'for d in /dev/vendor/mine /dev/kmsg /dev/zero; do stat -c %t:%T $d; head -c 1 $d | wc -c; done'
+    expect((await ran(s, mapped, script, { devices })).stdout).toBe('1:5\n1\n'.repeat(3))
+    await mapped.remove()
+  })
+
   it('that do not exist are refused by name', async () => {
-    const devices = [{ hostPath: '/dev/no-such', containerPath: '/dev/no-such', permissions: 'rwm' }]
-    const { code, details } = await refusalOf(kept(s, pod, { devices }))
-    expect([code, details]).toEqual(['INVALID_ARGUMENT', expect.stringContaining('/dev/no-such')])
+    const dir = join(s.workspace.root, 'no-devices')
+    await mkdir(dir)
+    await symlink('loop', join(dir, 'loop'))
+    for (const hostPath of ['/dev/no-such', '/dev/null/below', join(dir, 'loop'), dir]) {
+      const devices = [{ hostPath, containerPath: '/dev/x', permissions: 'rwm' }]
+      const { code, details } = await refusalOf(kept(s, pod, { devices }))
+      expect([code, details]).toEqual([
+        'INVALID_ARGUMENT',
+        expect.stringContaining(`device ${hostPath} is no`),
+      ])
+    }
   })
 
   it('are all there for a privileged container', async () => {

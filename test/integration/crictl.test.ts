@@ -20,7 +20,7 @@ import { expectNoLeaks, snapshot, withoutDaemon } from '../support/leak-check.ts
 import type { Registry } from '../support/registry.ts'
 import { hostsOf, startRegistry, writeHostsToml } from '../support/registry.ts'
 import type { Workspace } from '../support/workspace.ts'
-import { makeWorkspace } from '../support/workspace.ts'
+import { cgroupfs, makeWorkspace } from '../support/workspace.ts'
 
 /** First use of Go compiles everything crictl needs. */
 const buildMs = 300_000
@@ -47,7 +47,7 @@ describe('crictl', () => {
     const layout = await ensureTestImages()
     registry = await startRegistry()
     await registry.pushLayout(layout, [subject.image])
-    workspace = await makeWorkspace()
+    workspace = await makeWorkspace({ config: cgroupfs })
     await writeHostsToml(workspace.certs, hostsOf([subject.image]), registry.url)
     daemon = await startDaemon(workspace)
     before = await snapshot(workspace.leakScope({ daemonPid: daemon.pid }))

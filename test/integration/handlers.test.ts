@@ -20,7 +20,15 @@ let s: Scenario
 
 beforeAll(async () => {
   s = await startScenario({
-    config: { 'runtimes.mine.kind': '"runc"', 'runtimes.mine.path': '"/usr/sbin/runc"' },
+    config: {
+      'runtimes.mine.kind': '"runc"',
+      'runtimes.mine.path': '"/usr/sbin/runc"',
+      'runtimes.bare.kind': '"runc"',
+      'runtimes.bare.privileged_without_host_devices': 'true',
+      'runtimes.open.kind': '"runc"',
+      'runtimes.open.privileged_without_host_devices': 'true',
+      'runtimes.open.privileged_without_host_devices_all_devices_allowed': 'true',
+    },
   })
 })
 afterAll(() => s?.end((before) => expectNoLeaks(before)))
@@ -70,6 +78,23 @@ describe('a handler', () => {
   it('of the operator’s own is used under its name', async () => {
     expect(await usable()).toContain('mine')
     await everyKindOfPod('mine')
+  })
+
+  it('may keep the devices of the node from privileged containers, and the right to use them too', async () => {
+    const seen = async (handler: string, privileged: boolean) => {
+      const pod = await s.pod(`devices-${handler}-${privileged}`, { handler, privileged: true })
+      const script =
+        'ls /dev | tr "\\n" " "; mkdir -p /made; mknod /made/log c 1 11; true </made/log && echo used'
+      const { stdout } = await ran(s, pod, script, { linux: { securityContext: { privileged } } })
+      await pod.remove()
+      return stdout
+    }
+    const plain = await seen('bare', false)
+    expect(plain).not.toContain('used')
+    expect(plain).not.toContain('kmsg')
+    expect(await seen('bare', true)).toBe(plain)
+    expect(await seen('open', true)).toBe(`${plain}used\n`)
+    expect(await seen('runc', true)).toMatch(/ kmsg .*used/)
   })
 
   it('stays that of the pod after a restart', async () => {

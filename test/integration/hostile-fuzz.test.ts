@@ -18,12 +18,13 @@ import { type Scenario, startScenario } from '../support/scenario.ts'
 import { fuzzer, type Known } from '../support/scenario-fuzz.ts'
 import { outcomeOf } from '../support/scenario-refusal.ts'
 import { busybox } from '../support/scenario-run.ts'
+import { cgroupfs } from '../support/workspace.ts'
 
 const runMs = 40_000
 let s: Scenario
 
 beforeAll(async () => {
-  s = await startScenario()
+  s = await startScenario({ config: cgroupfs })
 })
 afterAll(() =>
   s?.end(async (before) => {

@@ -21,13 +21,14 @@ import { type Scenario, startScenario } from '../support/scenario.ts'
 import { logText, waitForLog } from '../support/scenario-log.ts'
 import { refusalOf } from '../support/scenario-refusal.ts'
 import { busybox, kept, ran } from '../support/scenario-run.ts'
+import { cgroupfs } from '../support/workspace.ts'
 
 let s: Scenario
 let pod: RunningPod
 
 beforeAll(async () => {
   s = await startScenario({
-    config: { 'runtimes.mine.kind': '"runc"', 'runtimes.mine.path': '"/usr/sbin/runc"' },
+    config: { ...cgroupfs, 'runtimes.mine.kind': '"runc"', 'runtimes.mine.path': '"/usr/sbin/runc"' },
   })
   pod = await s.pod('lifecycle')
 })

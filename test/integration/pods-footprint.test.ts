@@ -10,12 +10,13 @@ import { expectNoLeaks } from '../support/leak-check.ts'
 import { type Scenario, startScenario } from '../support/scenario.ts'
 import { commOf, memoryOf, processesNaming } from '../support/scenario-processes.ts'
 import { busybox, kept, ran } from '../support/scenario-run.ts'
+import { cgroupfs } from '../support/workspace.ts'
 
 const KiB = 1024
 let s: Scenario
 
 beforeAll(async () => {
-  s = await startScenario()
+  s = await startScenario({ config: cgroupfs })
 })
 afterAll(() => s?.end((before) => expectNoLeaks(before)))
 

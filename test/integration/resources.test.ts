@@ -11,6 +11,7 @@ import { expectNoLeaks } from '../support/leak-check.ts'
 import { type Scenario, startScenario } from '../support/scenario.ts'
 import { refusalOf } from '../support/scenario-refusal.ts'
 import { kept } from '../support/scenario-run.ts'
+import { cgroupfs } from '../support/workspace.ts'
 
 const MiB = 1024n * 1024n
 let s: Scenario
@@ -18,7 +19,7 @@ let pod: RunningPod
 let v1: boolean
 
 beforeAll(async () => {
-  s = await startScenario()
+  s = await startScenario({ config: cgroupfs })
   pod = await s.pod('resources')
   v1 = await access('/sys/fs/cgroup/memory').then(
     () => true,

@@ -234,16 +234,14 @@ describe('a pull that does not end', () => {
 
   test('has layers that count only until the machine stops', async () => {
     serve(...small)
-    const { layers: made } = await pull()
-    const [one] = made
-    if (!one) throw new Error('no layer')
-    const mark = join(layers.root, one.chainId.slice(7), 'unsynced')
+    const made = (await pull()).layers.map((layer) => layer.chainId)
+    const mark = join(layers.root, `${made[0]?.slice(7)}`, 'unsynced')
     await expect(readlink(mark)).resolves.toMatch(/^[0-9a-f-]{36}$/)
-    await layers.settle(made.map((l) => l.chainId))
+    await layers.settle(made)
     await expect(readlink(mark)).rejects.toThrow('ENOENT')
     await symlink('another-boot', mark)
-    expect(await layers.read(one.chainId)).toBeUndefined()
     await layers.dropUnsynced()
+    expect(await layers.list()).toEqual(expect.arrayContaining(made.slice(1)))
     expect(await layers.list()).toHaveLength(made.length - 1)
     expect((await pull()).layersHad).toBe(made.length - 1)
   })

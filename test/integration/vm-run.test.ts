@@ -79,6 +79,15 @@ describe('run.sh', () => {
     await nothingLeft()
   })
 
+  it('runs the command under systemd, in a cgroup of its own', async ({ skip }) => {
+    if (against !== undefined) skip(against)
+    const script =
+      'cat /proc/1/comm /proc/self/cgroup; systemctl is-system-running; busctl --no-legend status >/dev/null && exit 4'
+    const { code, stdout, stderr } = await start('--systemd', '--', 'sh', '-c', script).ended
+    expect([code, stderr, stdout]).toEqual([4, '', 'systemd\n0::/system.slice/gantry-job.service\nrunning\n'])
+    await nothingLeft()
+  })
+
   it('gives up after the time limit with 124, and leaves nothing', async ({ skip }) => {
     if (against !== undefined) skip(against)
     const { code, stderr } = await start('--timeout', '2', '--', 'sleep', '300').ended

@@ -328,6 +328,26 @@ describe('treeUsage', () => {
   })
 })
 
+const EXT4 = 0xef53
+
+describe('spreadFolders', () => {
+  test('sets the hint where the file system has it, and once more', async () => {
+    const path = join(root, 'spread')
+    mkdirSync(path)
+    native.spreadFolders(path)
+    native.spreadFolders(path)
+    const { out } = await run(root, ['/bin/sh', '-c', `lsattr -d ${path} || true`])
+    expect(out.split(' ')[0]?.includes('T')).toBe(native.statfs(path).type === EXT4)
+  })
+
+  test('is success on a file system that has none, and not for what is no folder', () => {
+    native.spreadFolders('/proc')
+    writeFileSync(join(root, 'plain'), '')
+    expect(() => native.spreadFolders(join(root, 'plain'))).toThrow(/ENOTDIR/)
+    expect(() => native.spreadFolders(join(root, 'no'))).toThrow(/ENOENT/)
+  })
+})
+
 describe('isOpaque', () => {
   test('knows the folder that overlayfs has marked, by any name', async () => {
     const [lower, upper, work, target] = ['lower', 'upper', 'work', 'merged'].map((name) => join(root, name))

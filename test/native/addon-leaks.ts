@@ -27,6 +27,20 @@ async function round(i: number): Promise<void> {
   await native.createNamespaces({ net, loopback: true })
   native.close(await native.socketInNetns(net, 6))
   await native.socketInNetns(dir, 4).catch(ignore)
+  const link = await native.socketInNetns(net, 0)
+  const procs = '/proc/self/cgroup'
+  const limits = { stallMs: 5, deadlineMs: 100 }
+  await native.readGroups([{ key: 'x', paths: ['/proc/self/stat', '/gt-no'], link, procs }], limits)
+  await native
+    .readGroups(
+      [
+        { key: 'x', paths: [], link },
+        { key: 'y', paths: ['no'] },
+      ],
+      limits,
+    )
+    .catch(ignore)
+  native.close(link)
   await native.unpinNamespace(net)
   await native.createNamespaces({ net, sysctls: [['/proc/sys/gt-no', '1']] }).catch(ignore)
   const user = { user: join(dir, 'user'), uidMap: '0 1000 10', gidMap: '0 1000 10' }

@@ -16,7 +16,10 @@ import { v1 } from '../../src/edge/cri/gen/api.js'
 import { rpcs } from '../../src/edge/cri/gen/rpcs.ts'
 import { methods } from '../../src/edge/cri/methods.ts'
 import { toGrpc } from '../../src/edge/cri/status.ts'
+import { events } from '../../src/engine/events.ts'
 import type { Engine } from '../../src/engine/index.ts'
+import { catalog } from '../../src/engine/state/catalog.ts'
+import { absPath, unixNanos } from '../../src/model/ids.ts'
 import { facts } from '../support/fake-host-requests.ts'
 import { fakeImages } from '../support/fake-images.ts'
 import { imageRecord } from '../support/image-record.ts'
@@ -94,6 +97,7 @@ const engine: Engine = {
     },
     list: () => [],
     containersOf: () => [],
+    details: async () => ({ spec: {}, netns: '', cni: undefined, runtime: undefined }),
     portForward: async () => 'http://127.0.0.1:1/portforward/token',
     update: nothing,
   },
@@ -106,6 +110,7 @@ const engine: Engine = {
       throw new (class Unreached extends Error {})('containers.get')
     },
     list: () => [],
+    details: async () => ({ spec: {}, rootfs: absPath('/r'), runtime: undefined }),
     update: nothing,
     execSync: async () => ({ code: 0, stdout: Buffer.alloc(0), stderr: Buffer.alloc(0) }),
     reopenLog: nothing,
@@ -113,6 +118,13 @@ const engine: Engine = {
     attach: async () => 'http://127.0.0.1:1/attach/token',
   },
   images: { ...fakeImages({ records: [image] }).images, pull: async () => image, remove: nothing },
+  events: events({ catalog: catalog(), clock: { now: () => unixNanos(1n) } }),
+  stats: {
+    containers: async () => [],
+    container: () => Promise.reject(new Error('containers.get comes first')),
+    pods: async () => [],
+    disk: () => Promise.reject(new Error('no disk')),
+  },
   facts,
   defaultHandler: 'runc',
   health: async () => ({ runtimeReady: true, network: { ready: true, reason: '', message: '' } }),
@@ -120,7 +132,11 @@ const engine: Engine = {
   work: () => ({ locks: [], joined: 0 }),
 }
 const scope: Scope = { signal: new AbortController().signal, log: silent }
-const call: Call = { scope, engine, about: { version: '0', config: {} } }
+const call: Call = {
+  scope,
+  engine,
+  about: { version: '0', config: {}, dump: async () => ({}), log: { level: 'info' } },
+}
 
 interface Codec {
   encode(message: object): { finish(): Uint8Array }
@@ -134,7 +150,7 @@ async function carryOut(name: keyof typeof methods, request: object): Promise<vo
   const method = methods[name] as unknown as { is: 'unary' | 'stream'; run: Run }
   const answer = await method.run(call, request)
   if (method.is === 'stream')
-    for (const message of answer as Iterable<object>) expect(message).toBeTypeOf('object')
+    for await (const message of answer as AsyncIterable<object>) expect(message).toBeTypeOf('object')
   else expect(answer).toBeTypeOf('object')
 }
 

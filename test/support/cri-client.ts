@@ -28,6 +28,8 @@ export interface CallOptions {
   readonly signal?: AbortSignal
   /** Wait for a connection, also one that was refused just now, until the deadline. */
   readonly waitForReady?: boolean
+  /** Sent beside the request. */
+  readonly metadata?: Readonly<Record<string, string>>
 }
 
 export interface CriClient {
@@ -85,7 +87,9 @@ function callOptions(options: CallOptions, defaultMs: number | undefined): grpc.
 }
 
 function metadataOf(options: CallOptions): grpc.Metadata {
-  return new grpc.Metadata(options.waitForReady === true ? { waitForReady: true } : {})
+  const metadata = new grpc.Metadata(options.waitForReady === true ? { waitForReady: true } : {})
+  for (const [key, value] of Object.entries(options.metadata ?? {})) metadata.set(key, value)
+  return metadata
 }
 
 function unary(

@@ -47,7 +47,12 @@ export class Books {
   readonly mounts = new Map<string, { readonly upper: string }>()
   readonly cgroups = new Set<string>(CGROUPS)
   /** Folder of the attachment's record → pod id and address. */
-  readonly attachments = new Map<string, { readonly podId: string; readonly ip: string }>()
+  readonly attachments = new Map<
+    string,
+    { readonly podId: string; readonly ip: string; readonly ports: boolean }
+  >()
+  /** Pod id → ports of the node that lead to it. */
+  hostports = new Map<string, string>()
   readonly runtimes = new Map<string, RuntimeContainer>()
   /** Control socket → monitor. */
   readonly monitors = new Map<string, FakeMonitor>()
@@ -128,7 +133,8 @@ export class Books {
   reboot(bootId: string): void {
     for (const p of this.processes.values()) p.alive = false
     this.processes.clear()
-    for (const set of [this.pins, this.shm, this.mounts, this.runtimes, this.monitors]) set.clear()
+    for (const set of [this.pins, this.shm, this.mounts, this.runtimes, this.monitors, this.hostports])
+      set.clear()
     for (const c of [...this.cgroups]) if (!CGROUPS.includes(c)) this.cgroups.delete(c)
     this.bootId = bootId
   }
@@ -141,6 +147,7 @@ export class Books {
       ...[...this.mounts.keys()].map((p) => `mount ${p}`),
       ...[...this.cgroups].filter((c) => !CGROUPS.includes(c)).map((c) => `cgroup ${c}`),
       ...[...this.attachments].map(([dir, a]) => `attachment ${a.ip} of ${dir}`),
+      ...[...this.hostports].map(([pod, ports]) => `host ports ${ports} of ${pod}`),
       ...[...this.runtimes].map(([id, r]) => `runtime container ${id} ${r.status}`),
       ...[...this.monitors.keys()].map((m) => `monitor ${m}`),
       ...[...this.processes.values()].map((p) => `process ${p.what}`),

@@ -54,7 +54,7 @@ export const podConfig: PodConfig = {
   hostname: 'web',
   logDirectory: '',
   dns: { servers: ['10.0.0.1'], searches: ['cluster.local'], options: ['ndots:5'] },
-  portMappings: [{ protocol: 'tcp', containerPort: 80, hostPort: 8080, hostIp: '' }],
+  portMappings: [],
   labels: { app: 'web' },
   annotations: { note: '5n' },
   cgroupParent: '/kubepods/pod1',

@@ -93,7 +93,9 @@ export function fakeRuntime(m: Machine, handler: string): OciRuntime {
   const short = (id: string) => (id.startsWith('pause-') ? 'pause' : 'container')
   return {
     program: { handler, kind: 'runc', path: `/usr/bin/${handler}` },
-    globalArgs: ['--root', `/oci/${handler}`],
+    command: [`/usr/bin/${handler}`, '--root', `/oci/${handler}`],
+    sandboxed: false,
+    endSignal: SIGKILL,
     failure: (doing, log) => new Fault('internal', `${doing}: ${log}`),
     start: (scope, id) =>
       steps.step('runtime.start', { kind, scope }, async () => {

@@ -83,6 +83,12 @@ export async function testWorld(): Promise<TestWorld> {
   await mkdir(join(dir, 'data'))
   await writeFile(join(roots.root, 'gantry-pause'), 'pause')
   await writeFile(join(dir, 'profile.json'), '{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[]}')
+  await mkdir(join(roots.root, 'cdi'))
+  const devices = [
+    { name: 'x', containerEdits: { deviceNodes: [{ path: '/dev/x', hostPath: '/dev/null' }] } },
+  ]
+  const spec = { cdiVersion: '1.0.0', kind: 'v/c', devices }
+  await writeFile(join(roots.root, 'cdi/v.json'), JSON.stringify(spec))
   const books = new Books()
   const behaviour: Behaviour = { ignores: new Set(), exec: async () => ({ code: 0, stdout: 'out' }) }
   let ids = 0
@@ -121,6 +127,7 @@ function imageSource({ layers }: ReturnType<typeof folders>, books: Books, steps
       architecture: 'amd64',
       user: '',
       stopSignal: 'SIGTERM',
+      volumes: ['/data/own'],
       process: { env: ['IMAGE=1'], entrypoint: [], cmd: ['/bin/sh'], workingDir: '/' },
       lowerDirs: [`${layers}/1/fs`, `${layers}/2/fs`],
       hold: () => {
@@ -185,6 +192,7 @@ async function bootDaemon(b: Boot): Promise<Daemon> {
     store: steppedStore(store(roots, host), steps),
     images: imageSource(folders(roots), books, steps),
     locks: new KeyedLock(),
+    writable: () => ({ mountpoint: '/layers', of: () => undefined }),
     joins: new SharedTasks<string>(life),
     daemon: life,
     newId: b.newId,

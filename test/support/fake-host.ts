@@ -10,11 +10,13 @@ import { basename, join } from 'node:path'
 import { Fault } from '../../src/base/fault.ts'
 import { readJson } from '../../src/base/json-file.ts'
 import { silent } from '../../src/base/log.ts'
+import { cdi } from '../../src/host/cdi.ts'
 import { files as realFiles } from '../../src/host/files.ts'
 import type {
   Cgroups,
   Files,
   Host,
+  Hostports,
   Idmaps,
   ImageVolumes,
   Namespaces,
@@ -133,6 +135,7 @@ function fakeCgroups({ books, steps }: World): Cgroups {
     saved: () => [],
     restore: () => steps.sync('cgroups.restore', () => books.note('cgroups.restore')),
     heldMemory: () => undefined,
+    onReset: () => {},
     adjustOom: (_path, { from, to }) =>
       steps.step('cgroups.adjustOom', { kind }, () => books.note(`oom ${from} to ${to}`)),
   }
@@ -146,6 +149,11 @@ function fakeRootfs({ books, steps }: World): Rootfs {
           if (!existsSync(folder)) throw new Error(`ENOENT: mount ${folder}`)
         if (books.mounts.has(paths.rootfs)) books.violated(`mounted twice at ${paths.rootfs}`)
         books.mounts.set(paths.rootfs, { upper: paths.upper })
+      }),
+    folder: (scope, { rootfs, path }) =>
+      steps.step('rootfs.folder', { kind, scope }, () => {
+        if (!books.mounts.has(rootfs)) books.violated(`${path} is made in ${rootfs}, which is not mounted`)
+        return path
       }),
     unmount: (scope, path) =>
       steps.step('rootfs.unmount', { kind, scope }, () => {
@@ -211,6 +219,46 @@ function freeAddress(books: Books): string {
   throw new Fault('exhausted', 'no address is left')
 }
 
+/** Of a network that maps no ports. */
+function attachmentOf(books: Books, stateDir: string): Awaited<ReturnType<Network['attach']>> {
+  const { ip = '', ports = false } = books.attachments.get(stateDir) ?? {}
+  const unserved = ports ? ['portMappings'] : []
+  return {
+    networkName: 'net',
+    ifName: 'eth0',
+    ips: [ip],
+    subnets: [`${ip}/24`],
+    interfaces: [],
+    unserved,
+    result: {},
+  }
+}
+
+/** As the real one it puts all in force at once; what it knows ends with the daemon, the rules do not. */
+function fakeHostports({ books, steps }: World): Hostports {
+  const known = new Map<string, string>()
+  const learn: Hostports['adopt'] = (pods) => {
+    for (const { podId, ports } of pods)
+      known.set(podId, ports.map((p) => `${p.hostPort}/${p.protocol}`).join(' '))
+  }
+  const how = (scope: Parameters<Hostports['apply']>[0]) => ({ kind: 'kills' as const, scope })
+  const apply = () => {
+    books.hostports = new Map(known)
+  }
+  return {
+    adopt: learn,
+    apply: (scope) => steps.step('hostports.apply', how(scope), apply),
+    add: (scope, pod) => {
+      learn([pod])
+      return steps.step('hostports.add', how(scope), apply)
+    },
+    remove: (scope, podId) => {
+      known.delete(podId)
+      return steps.step('hostports.remove', how(scope), apply)
+    },
+  }
+}
+
 function fakeNetwork({ books, steps }: World): Network {
   const how = (scope: Parameters<Network['attach']>[0]) => ({ kind: 'kills' as const, scope })
   return {
@@ -221,20 +269,27 @@ function fakeNetwork({ books, steps }: World): Network {
           throw new Fault('wrong-state', 'there is a network record already')
         await writeFile(recordIn(stateDir), '{}')
         const ip = freeAddress(books)
-        books.attachments.set(stateDir, { podId: request.podId, ip })
+        const ports = request.portMappings.length > 0
+        books.attachments.set(stateDir, { podId: request.podId, ip, ports })
         await middle()
         books.note('network.attach')
-        return { networkName: 'net', ifName: 'eth0', ips: [ip], interfaces: [], unserved: [], result: {} }
+        return attachmentOf(books, stateDir)
       }),
     detach: (scope, stateDir) =>
       steps.step('network.detach', how(scope), async () => {
         if (!existsSync(recordIn(stateDir))) return
+        const { podId = '' } = books.attachments.get(stateDir) ?? {}
+        if (books.hostports.has(podId) && !steps.faulty)
+          books.violated(`pod ${podId} detached while ports of the node lead to it`)
         books.attachments.delete(stateDir)
         await rm(recordIn(stateDir), { force: true })
         books.note('network.detach')
       }),
     check: async () => {},
-    recall: async () => undefined,
+    recall: (stateDir) =>
+      steps.step('network.recall', { kind }, async () =>
+        books.attachments.has(stateDir) ? attachmentOf(books, stateDir) : undefined,
+      ),
     gc: (scope, valid) =>
       steps.step('network.gc', how(scope), () => {
         for (const [dir, a] of [...books.attachments])
@@ -260,10 +315,17 @@ export function fakeHost(world: World): Host {
     files: fakeFiles(world),
     namespaces: fakeNamespaces(world),
     cgroups: fakeCgroups(world),
+    readings: {
+      read: async (requests) => requests.map(() => 'gone'),
+      forget: () => {},
+      monotonicNs: () => process.hrtime.bigint(),
+      disk: async () => ({ device: '/dev/fake', totalBytes: 0n, totalInodes: 0n, freeInodes: 0n }),
+    },
     rootfs: fakeRootfs(world),
     imageVolumes: fakeImageVolumes(world),
     idmaps: fakeIdmaps(world),
     network: fakeNetwork(world),
+    hostports: fakeHostports(world),
     processes: fakeProcesses(world),
     monitors: fakeMonitors(world),
     runtime(handler) {
@@ -285,6 +347,8 @@ export function fakeHost(world: World): Host {
         return { uid, gid: 0, additionalGids: [0], home: '/root' }
       }),
     smallPrograms: async () => false,
+    hooks: async () => [],
+    cdi: (names) => steps.step('cdi', { kind }, () => cdi([join(world.roots.root, 'cdi')])(names)),
     security: {
       seccompFile: (ref) =>
         steps.step(`security.seccompFile ${short(ref)}`, { kind }, () => readSeccompFile('/', ref)),

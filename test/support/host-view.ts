@@ -165,9 +165,13 @@ export async function openFiles(pid: number): Promise<ReadonlyMap<string, number
   return counts
 }
 
-/** Firewall rules of both families as iptables-save prints them, with the table in front; none where absent. */
+/**
+ * Firewall rules of both families as iptables-save prints them, with the table in front, and the tables of nftables;
+ * none where absent.
+ */
 export async function firewallRules(): Promise<string[]> {
-  const rules: string[] = []
+  const tables = await run('nft', ['list', 'tables']).catch(() => ({ stdout: '' }))
+  const rules: string[] = tables.stdout.split('\n')
   for (const program of ['iptables-save', 'ip6tables-save']) {
     const { stdout } = await run(program, [], { maxBuffer: 1 << 24 }).catch(() => ({ stdout: '' }))
     let table = ''

@@ -17,10 +17,13 @@ const nativeDir = join(dirname(fileURLToPath(import.meta.url)), '../../native/bu
 
 /** Programs of which no process may be left, wherever they were started. */
 export const watchedPrograms: readonly string[] = [
-  ...['gantry-monitor', 'gantry-pause', 'gantry-unpack'].map((name) => join(nativeDir, name)),
+  ...['gantry-monitor', 'gantry-keeper', 'gantry-pause', 'gantry-unpack'].map((name) =>
+    join(nativeDir, name),
+  ),
   '/usr/sbin/runc',
   '/usr/bin/runc',
   '/usr/bin/crun',
+  '/usr/bin/runsc',
 ]
 
 export interface LeakScope {

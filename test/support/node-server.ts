@@ -40,7 +40,11 @@ export async function serveNode(engine: object): Promise<NodeServer> {
   const server = new grpc.Server()
   addNodeService(server, {
     daemon,
-    context: (scope) => ({ scope, engine: engine as Engine, about: { version: 'test', config: {} } }),
+    context: (scope) => ({
+      scope,
+      engine: engine as Engine,
+      about: { version: 'test', config: {}, dump: async () => ({}), log: { level: 'info' } },
+    }),
     onActivity: () => {},
   })
   const injector = server.createConnectionInjector(grpc.ServerCredentials.createInsecure())

@@ -56,9 +56,14 @@ export interface WorkspaceOptions {
   readonly withoutNetwork?: boolean
   /** A bridge alone, without masquerading and mapped ports: for kernels that have no NAT. */
   readonly withoutNat?: boolean
+  /** No plugin maps ports: the daemon has to. */
+  readonly withoutPortmap?: boolean
   /** More of the configuration: top-level keys as `key`, others as `table.key`; values as TOML writes them. */
   readonly config?: Readonly<Record<string, string>>
 }
+
+/** For suites that look for cgroups where the cgroupfs driver makes them; the others run with either. */
+export const cgroupfs = { 'cgroup.driver': '"cgroupfs"' } as const
 
 /** Folders of the daemon and of host-local that are empty when there is no pod. */
 const recordDirs = [
@@ -92,7 +97,8 @@ async function pickSubnet(name: string): Promise<string> {
   throw new Error('no free /24 in 10.88.0.0 to 10.99.255.255')
 }
 
-function networkConf(w: Names, nat: boolean): string {
+function networkConf(w: Names, { withoutNat, withoutPortmap }: WorkspaceOptions): string {
+  const nat = withoutNat !== true
   const ipam = {
     type: 'host-local',
     dataDir: join(w.root, 'ipam'),
@@ -104,7 +110,7 @@ function networkConf(w: Names, nat: boolean): string {
   return JSON.stringify({
     cniVersion: '1.0.0',
     name: w.name,
-    plugins: nat ? [bridge, portmap] : [bridge],
+    plugins: nat && withoutPortmap !== true ? [bridge, portmap] : [bridge],
   })
 }
 
@@ -148,7 +154,7 @@ function configOf(n: Names, more: Readonly<Record<string, string>>): string {
     run_dir: quoted(n.run),
     socket: quoted(n.socket),
     'log.level': quoted('debug'),
-    'cgroup.driver': quoted('cgroupfs'),
+    'cgroup.driver': quoted(process.env.GANTRY_TEST_CGROUP_DRIVER ?? 'cgroupfs'),
     'cgroup.default_parent': quoted(n.cgroupParent),
     'cni.conf_dir': quoted(n.cniConf),
     'registry.config_path': JSON.stringify([n.certs]),
@@ -170,7 +176,7 @@ export async function makeWorkspace(options: WorkspaceOptions = {}): Promise<Wor
   for (const dir of [n.state, n.run, n.certs, n.cniConf, n.logs]) await mkdir(dir)
   await writeFile(n.configFile, configOf(n, options.config ?? {}))
   const conflist = join(n.cniConf, '10-test.conflist')
-  const writeNetwork = (): Promise<void> => writeFile(conflist, networkConf(n, options.withoutNat !== true))
+  const writeNetwork = (): Promise<void> => writeFile(conflist, networkConf(n, options))
   if (options.withoutNetwork !== true) await writeNetwork()
   const remains = remainsOf(n.root)
   return {
@@ -180,7 +186,7 @@ export async function makeWorkspace(options: WorkspaceOptions = {}): Promise<Wor
     leakScope: (more = {}) => ({
       roots: [n.root],
       cgroups: remains.cgroups,
-      ruleMarks: [n.name, n.bridge],
+      ruleMarks: [n.name, n.bridge, remains.table],
       stayingLinks: [n.bridge],
       fileRoots: recordDirs.map((dir) => join(n.root, dir)),
       ignoreFiles: stayingFiles,
@@ -195,12 +201,15 @@ interface Remains {
   readonly name: string
   readonly bridge: string
   readonly cgroups: readonly string[]
+  /** The nftables table of the daemon. */
+  readonly table: string
 }
 
 /** What there may be of a workspace: all its names follow from its root. */
 function remainsOf(root: string): Remains {
   const name = basename(root)
-  return { root, name, bridge: `${name}b`, cgroups: [`/${name}`] }
+  const owner = createHash('sha256').update(join(root, 'state')).digest('hex').slice(0, 8)
+  return { root, name, bridge: `${name}b`, cgroups: [`/${name}`], table: `gantry_${owner}` }
 }
 
 /** Kills what names the root or lies in its cgroups, until nothing of it is left or 5 s have passed. */
@@ -230,6 +239,7 @@ async function unmountAll(root: string): Promise<void> {
 
 /** Rules that name the network, then the chains they led to, in both families. */
 async function removeRules(w: Remains): Promise<void> {
+  await run('nft', ['delete', 'table', 'inet', w.table]).catch(() => undefined)
   const rules = (await host.firewallRules()).filter((r) => r.includes(w.name))
   const chains = new Set<string>()
   for (const rule of rules) {

@@ -4,15 +4,16 @@
 # alone, AppArmor and all capabilities. There is no disk image: the files of this machine are the root, read-only;
 # /etc is a throw-away copy; /run /tmp /root /var /dev/shm are empty and in memory.
 #
-# usage: run.sh [--rw DIR]... [--mem MIB] [--disk MIB] [--timeout SECONDS] -- COMMAND [ARGUMENT]...
+# usage: run.sh [--rw DIR]... [--systemd] [--mem MIB] [--disk MIB] [--timeout SECONDS] -- COMMAND [ARGUMENT]...
 #   --rw DIR    share DIR read-write at the same path
+#   --systemd   with systemd of this machine as the first process, and its bus; no other unit of the machine
 #   --disk MIB  an ext4 of that size as /tmp, which takes id mappings; in memory this kernel's files do not
 # The command starts in this checkout, which is there read-only wherever it lies, with this machine's PATH; its
 # standard input is empty and its two outputs come out as one, on standard output.
 # Exit status: the command's; 124 time limit, 125 the guest did not come up or failed, 127 it is not installed.
 #
 # Inside are cgroup2 with cpu io memory pids, overlayfs, veth, bridge, namespaces, seccomp, AppArmor. Not inside:
-# cpuset, hugetlb, iptables and nftables NAT, loop devices, systemd, a second CPU. A system call costs several
+# cpuset, hugetlb, iptables and nftables NAT, loop devices, a second CPU. A system call costs several
 # times the usual.
 set -euo pipefail
 
@@ -26,12 +27,13 @@ die() {
 }
 
 repo=$(realpath -e "$(dirname "$0")/../..")
-rw=() mem=2048 limit=600 disk=
+rw=() mem=2048 limit=600 disk= systemd=
 while [ $# -gt 0 ]; do
     case $1 in
     --rw) rw+=("$(realpath -e "${2:?}")") && shift 2 ;;
     --mem) mem=${2:?} && shift 2 ;;
     --disk) disk=${2:?} && shift 2 ;;
+    --systemd) systemd=1 && shift ;;
     --timeout) limit=${2:?} && shift 2 ;;
     --) shift && break ;;
     *) usage ;;
@@ -64,6 +66,7 @@ printf '%q ' "$@" >"$job/command"
 printf '%s\n' ${rw[@]+"${rw[@]}"} >"$job/rw"
 {
     printf 'job=%q\nrepo=%q\n' "$job" "$repo"
+    printf 'systemd=%q\n' "$systemd"
     printf 'export PATH=%q HOME=/root TERM=dumb\n' "$PATH"
     [ -z "${CI:-}" ] || printf 'export CI=%q\n' "$CI"
 } >"$job/env"

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * suite: how `scripts/test.ts` runs this folder's tests: `suite.ts vm RESULT.json`. What cannot be built in the
- * guest, whose root is read-only, is built here first: test images and crictl. Then one guest runs all tests by
- * `scripts/run-suite.ts`, which writes the result file. Exit code: the guest's. The build was done before.
+ * suite: how `scripts/test.ts` runs the tests of this folder and of test/systemd: `suite.ts NAME RESULT.json`. What
+ * cannot be built in the guest, whose root is read-only, is built here first: test images and crictl. Then one guest
+ * runs all tests by `scripts/run-suite.ts`, which writes the result file. Exit code: the guest's. The build was done
+ * before.
  */
 import { spawn } from 'node:child_process'
 import { mkdirSync } from 'node:fs'
@@ -18,12 +19,23 @@ const guestSeconds = 600
 
 async function main(name: string, resultFile: string): Promise<number> {
   await ensureTestImages()
-  const noCrictl = await buildTools('crictl')
+  const noCrictl = name === 'vm' ? await buildTools('crictl') : undefined
   if (noCrictl !== undefined) console.log(noCrictl)
   const results = dirname(resultFile)
   mkdirSync(results, { recursive: true })
   const inGuest = ['sh', 'scripts/npm.sh', 'node', 'scripts/run-suite.ts', name, resultFile]
-  const args = ['--rw', results, '--disk', '2048', '--timeout', String(guestSeconds), '--', ...inGuest]
+  const init = name === 'systemd' ? ['--systemd'] : []
+  const args = [
+    ...init,
+    '--rw',
+    results,
+    '--disk',
+    '2048',
+    '--timeout',
+    String(guestSeconds),
+    '--',
+    ...inGuest,
+  ]
   const guest = spawn(join(here, 'run.sh'), args, { cwd: repo, stdio: ['ignore', 'inherit', 'inherit'] })
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => guest.kill(signal))
   return new Promise((resolve, reject) => {

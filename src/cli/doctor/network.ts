@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** network: reads what judge-network.ts judges: the CNI configuration as the daemon would, and the machine's own part. */
 import { readFile } from 'node:fs/promises'
-import { findProgram } from '../../compose.ts'
 import type { Config } from '../../config/schema.ts'
 import type { NetworkList } from '../../host/cni/conf.ts'
 import { missingPrograms } from '../../host/cni/readiness.ts'
 import { BUILT_IN, createSource } from '../../host/cni/source.ts'
+import { findProgram } from '../../runtimes.ts'
 import type { NetworkView } from './view.ts'
 
 const sysctl = async (name: string): Promise<string> =>

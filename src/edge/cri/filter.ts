@@ -48,6 +48,17 @@ export function containers(
   )
 }
 
+/** Of those that run. */
+export const runningContainers = (
+  engine: Engine,
+  filter: v1.ContainerStatsFilter.$Properties | null | undefined,
+): readonly Container[] => containers(engine, filter).filter((c) => c.state.phase === 'running')
+
+export const readyPods = (
+  engine: Engine,
+  filter: v1.PodSandboxStatsFilter.$Properties | null | undefined,
+): readonly Pod[] => pods(engine, filter).filter((p) => p.state.phase === 'ready')
+
 /** The messages of a Stream* reply: every item in exactly one message, none empty (KEP-5825). */
 export function* batches<T>(items: readonly T[], size = 100): Generator<readonly T[]> {
   for (let at = 0; at < items.length; at += size) yield items.slice(at, at + size)

@@ -13,15 +13,20 @@ import { decodeRunPod } from './decode/pod.ts'
 import { resources } from './decode/shared.ts'
 import { decodeAttach, decodeExec, decodePortForward, execArgs } from './decode/streaming.ts'
 import { containerBytes } from './encode/container.ts'
+import { eventMessage } from './encode/event.ts'
 import { imageBytes } from './encode/image.ts'
+import { allMetrics, descriptors } from './encode/metrics.ts'
 import { podBytes } from './encode/pod.ts'
 import { type Encoded, repeatedField1 } from './encode/repeated.ts'
-import { batches, containers, imageName, pods } from './filter.ts'
+import { containerStatsBytes, podStatsBytes } from './encode/stats.ts'
+import { batches, containers, imageName, pods, readyPods, runningContainers } from './filter.ts'
 import type { RpcMessages, RpcName } from './gen/rpcs.ts'
 import * as show from './show.ts'
 
 type Request<N extends RpcName> = RpcMessages[N]['request']
 type Response<N extends RpcName> = RpcMessages[N]['response']
+
+type Messages<R> = Iterable<R | Encoded> | AsyncIterable<R | Encoded>
 
 export type Method<N extends RpcName> =
   | {
@@ -33,7 +38,16 @@ export type Method<N extends RpcName> =
     }
   | {
       readonly is: 'stream'
-      readonly run: (call: Call, request: Request<N>) => Iterable<Response<N> | Encoded>
+      readonly run: (call: Call, request: Request<N>) => Messages<Response<N>>
+    }
+  /** Goes on until the client leaves or the daemon ends; what it gives back is disposed then. `send` never waits. */
+  | {
+      readonly is: 'live'
+      readonly run: (
+        call: Call,
+        request: Request<N>,
+        send: (message: Response<N> | Encoded) => void,
+      ) => Disposable
     }
   /** Answers UNIMPLEMENTED and says what will bring it. */
   | { readonly is: 'later'; readonly capability: string }
@@ -42,9 +56,10 @@ const unary = <N extends RpcName>(run: Extract<Method<N>, { is: 'unary' }>['run'
   ({ is: 'unary', run }) as const
 const stream = <N extends RpcName>(run: Extract<Method<N>, { is: 'stream' }>['run']) =>
   ({ is: 'stream', run }) as const
+const live = <N extends RpcName>(run: Extract<Method<N>, { is: 'live' }>['run']) =>
+  ({ is: 'live', run }) as const
 const later = (capability: string) => ({ is: 'later', capability }) as const
 
-const OBSERVED = 'statistics, metrics and events'
 const CHECKPOINT = 'checkpoint and restore'
 
 const SECOND_MS = 1000
@@ -132,22 +147,46 @@ export const methods: { readonly [N in RpcName]: Method<N> } = {
   PortForward: unary<'PortForward'>(async ({ scope, engine }, request) => ({
     url: await engine.pods.portForward(scope, decodePortForward(request)),
   })),
-  ContainerStats: later(OBSERVED),
-  ListContainerStats: later(OBSERVED),
-  StreamContainerStats: later(OBSERVED),
-  PodSandboxStats: later(OBSERVED),
-  ListPodSandboxStats: later(OBSERVED),
-  StreamPodSandboxStats: later(OBSERVED),
+  ContainerStats: unary<'ContainerStats'>(async ({ scope, engine }, { containerId }) => {
+    const container = engine.containers.get(requiredId('container_id', containerId))
+    return repeatedField1([containerStatsBytes(await engine.stats.container(scope, container))])
+  }),
+  ListContainerStats: unary<'ListContainerStats'>(async ({ scope, engine }, { filter }) =>
+    repeatedField1(
+      (await engine.stats.containers(scope, runningContainers(engine, filter))).map(containerStatsBytes),
+    ),
+  ),
+  StreamContainerStats: stream<'StreamContainerStats'>(async function* ({ scope, engine }, { filter }) {
+    for (const some of batches(await engine.stats.containers(scope, runningContainers(engine, filter))))
+      yield repeatedField1(some.map(containerStatsBytes))
+  }),
+  PodSandboxStats: unary<'PodSandboxStats'>(async ({ scope, engine }, { podSandboxId }) => {
+    const pod = engine.pods.get(requiredId('pod_sandbox_id', podSandboxId))
+    return repeatedField1((await engine.stats.pods(scope, [pod])).map(podStatsBytes))
+  }),
+  ListPodSandboxStats: unary<'ListPodSandboxStats'>(async ({ scope, engine }, { filter }) =>
+    repeatedField1((await engine.stats.pods(scope, readyPods(engine, filter))).map(podStatsBytes)),
+  ),
+  StreamPodSandboxStats: stream<'StreamPodSandboxStats'>(async function* ({ scope, engine }, { filter }) {
+    for (const some of batches(await engine.stats.pods(scope, readyPods(engine, filter))))
+      yield repeatedField1(some.map(podStatsBytes))
+  }),
   // The pod CIDR is for network plugins that want it from the runtime; CNI configurations carry their own.
   UpdateRuntimeConfig: unary<'UpdateRuntimeConfig'>(() => ({})),
   Status: unary<'Status'>((call, { verbose }) => show.status(call, verbose)),
   CheckpointContainer: later(CHECKPOINT),
   CheckpointPod: later(CHECKPOINT),
   RestorePod: later(CHECKPOINT),
-  GetContainerEvents: later(OBSERVED),
-  ListMetricDescriptors: later(OBSERVED),
-  ListPodSandboxMetrics: later(OBSERVED),
-  StreamPodSandboxMetrics: later(OBSERVED),
+  GetContainerEvents: live<'GetContainerEvents'>(({ engine }, _, send) =>
+    engine.events.subscribe((event) => send(eventMessage(event))),
+  ),
+  ListMetricDescriptors: unary<'ListMetricDescriptors'>(({ engine }) => descriptors(engine)),
+  ListPodSandboxMetrics: unary<'ListPodSandboxMetrics'>(async ({ scope, engine }) =>
+    repeatedField1(await allMetrics(scope, engine)),
+  ),
+  StreamPodSandboxMetrics: stream<'StreamPodSandboxMetrics'>(async function* ({ scope, engine }) {
+    for (const some of batches(await allMetrics(scope, engine), 10)) yield repeatedField1(some)
+  }),
   RuntimeConfig: unary<'RuntimeConfig'>(({ engine }) => show.runtimeConfig(engine)),
   UpdatePodSandboxResources: unary<'UpdatePodSandboxResources'>(async ({ scope, engine }, request) => {
     const f = new Fields()

@@ -7,7 +7,7 @@ import { chown, rm } from 'node:fs/promises'
 import { createServer, type Server as NetServer, type Socket } from 'node:net'
 import * as grpc from '@grpc/grpc-js'
 import { Fault } from '../../base/fault.ts'
-import type { Scope } from '../../base/scope.ts'
+import { childScope, type Scope } from '../../base/scope.ts'
 import type { Engine } from '../../engine/index.ts'
 import { addNodeService } from '../node/service.ts'
 import { answer, openCall } from './call.ts'
@@ -17,6 +17,7 @@ import { v1 } from './gen/api.js'
 import { type Rpc, rpcs } from './gen/rpcs.ts'
 import { methods } from './methods.ts'
 import { UNIMPLEMENTED } from './status.ts'
+import { writeAll, writeLive } from './streams.ts'
 
 export interface ServerOptions {
   readonly socket: string
@@ -68,13 +69,19 @@ function definition(rpc: Rpc): grpc.MethodDefinition<object, object> {
 
 interface Wiring {
   readonly daemon: Scope
+  /** Ends before the drain: for what does not end by itself. */
+  readonly live: Scope
   readonly engine: Engine
   readonly options: ServerOptions
 }
 
 type AnyMethod =
   | { is: 'unary'; run: (call: object, request: object) => unknown }
-  | { is: 'stream'; run: (call: object, request: object) => Iterable<object> }
+  | { is: 'stream'; run: (call: object, request: object) => Iterable<object> | AsyncIterable<object> }
+  | {
+      is: 'live'
+      run: (call: object, request: object, send: (message: object) => void) => Disposable
+    }
   | { is: 'later'; capability: string }
 
 function handler(w: Wiring, rpc: Rpc): grpc.UntypedHandleCall {
@@ -111,36 +118,21 @@ function streamHandler(w: Wiring, rpc: Rpc, parts: StreamParts) {
   const { method } = parts
   return (call: grpc.ServerWritableStream<object, object>) => {
     w.options.onActivity(rpc.name)
-    if (method.is !== 'stream') {
+    if (method.is !== 'stream' && method.is !== 'live') {
       call.emit('error', method.is === 'later' ? parts.later(method.capability) : { code: UNIMPLEMENTED })
       return
     }
-    const scope = openCall(w.daemon, call, rpc.name)
-    const work = async () => {
-      for (const message of method.run(parts.context(scope), call.request)) {
-        if (scope.signal.aborted) break
-        if (!call.write(message)) await roomOrEnd(call, scope.signal)
-      }
-    }
+    const scope = openCall(method.is === 'live' ? w.live : w.daemon, call, rpc.name)
+    const context = parts.context(scope)
+    const work = () =>
+      method.is === 'live'
+        ? writeLive(scope, call, (send) => method.run(context, call.request, send))
+        : writeAll(scope, call, method.run(context, call.request))
     void answer(scope, rpc.name, work).then((end) => {
       if ('error' in end) call.emit('error', end.error)
       else call.end()
     })
   }
-}
-
-/** Resolves when there is room for more, or when nobody waits for it any longer. */
-function roomOrEnd(call: grpc.ServerWritableStream<object, object>, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      call.off('drain', done)
-      signal.removeEventListener('abort', done)
-      resolve()
-    }
-    call.once('drain', done)
-    signal.addEventListener('abort', done)
-    if (signal.aborted) done()
-  })
 }
 
 function grpcServer(w: Wiring): grpc.Server {
@@ -165,7 +157,8 @@ function grpcServer(w: Wiring): grpc.Server {
 
 /** Listens. Resolves when the socket answers. */
 export async function serveCri(daemon: Scope, engine: Engine, options: ServerOptions): Promise<CriServer> {
-  const server = grpcServer({ daemon, engine, options })
+  const live = childScope(daemon)
+  const server = grpcServer({ daemon, live, engine, options })
   const injector = server.createConnectionInjector(grpc.ServerCredentials.createInsecure())
   const open = new Set<Socket>()
   const listener = createServer((socket) => {
@@ -181,6 +174,7 @@ export async function serveCri(daemon: Scope, engine: Engine, options: ServerOpt
   let closing: Promise<void> | undefined
   return {
     close(drainMs) {
+      live.abort(new Fault('unavailable', 'gantryd is stopping'))
       closing ??= drain({ server, listener, injector, open, options, drainMs })
       return closing
     },

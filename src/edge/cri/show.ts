@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The replies that only show what is known: Version, Status, RuntimeConfig, and the status of single objects. */
 import type { Engine } from '../../engine/index.ts'
-import { containerPid } from '../../model/container.ts'
-import { podResources } from '../../model/pod.ts'
 import type { About, Call } from './context.ts'
 import { requiredId } from './decode/fields.ts'
 import { containerStatus } from './encode/container.ts'
@@ -10,6 +8,7 @@ import { image, imageInfo } from './encode/image.ts'
 import { podStatus } from './encode/pod.ts'
 import { imageName } from './filter.ts'
 import type { v1 } from './gen/api.js'
+import { containerInfo, info, podInfo } from './verbose.ts'
 
 const SYSTEMD = 0
 const CGROUPFS = 1
@@ -53,7 +52,8 @@ export async function status(
     },
     info: verbose
       ? {
-          config: JSON.stringify(about.config),
+          config: info({ ...about.config, cgroupDriver: engine.facts.cgroupDriver }),
+          lastCNILoadStatus: health.network.ready ? 'OK' : health.network.message,
           problems: JSON.stringify({ problems: engine.problems() }),
           host: JSON.stringify(hostInfo(engine, health.network.networkName)),
         }
@@ -78,60 +78,25 @@ export function runtimeConfig(engine: Engine): v1.RuntimeConfigResponse.$Propert
   return { linux: { cgroupDriver: engine.facts.cgroupDriver === 'systemd' ? SYSTEMD : CGROUPFS } }
 }
 
-/** JSON for `crictl inspect*`: bigints as numbers where they are exact, else as text. */
-export function info(value: object): string {
-  return JSON.stringify(value, (_key, v: unknown) => {
-    if (typeof v !== 'bigint') return v
-    return v <= BigInt(Number.MAX_SAFE_INTEGER) && v >= -BigInt(Number.MAX_SAFE_INTEGER)
-      ? Number(v)
-      : v.toString()
-  })
-}
-
-export function podSandboxStatus(
+export async function podSandboxStatus(
   engine: Engine,
   request: v1.PodSandboxStatusRequest.$Properties,
-): v1.PodSandboxStatusResponse.$Properties {
+): Promise<v1.PodSandboxStatusResponse.$Properties> {
   const pod = engine.pods.get(requiredId('pod_sandbox_id', request.podSandboxId))
-  const { record, state } = pod
   return {
     status: podStatus(pod),
     containersStatuses: engine.pods.containersOf(pod).map(containerStatus),
-    info: request.verbose
-      ? {
-          info: info({
-            pid: state.phase === 'ready' ? (state.pause?.pid ?? 0) : 0,
-            runtimeHandler: record.handler,
-            cgroup: record.cgroup,
-            state,
-            ...podResources(pod),
-            config: record.config,
-          }),
-        }
-      : {},
+    timestamp: engine.events.stamp(),
+    info: request.verbose ? { info: await podInfo(engine, pod) } : {},
   }
 }
 
-export function containerStatusReply(
+export async function containerStatusReply(
   engine: Engine,
   request: v1.ContainerStatusRequest.$Properties,
-): v1.ContainerStatusResponse.$Properties {
+): Promise<v1.ContainerStatusResponse.$Properties> {
   const c = engine.containers.get(requiredId('container_id', request.containerId))
-  return {
-    status: containerStatus(c),
-    info: request.verbose
-      ? {
-          info: info({
-            sandboxID: c.record.pod,
-            pid: containerPid(c) ?? 0,
-            runtimeHandler: c.record.handler,
-            cgroup: c.record.cgroup,
-            state: c.state,
-            config: c.record.config,
-          }),
-        }
-      : {},
-  }
+  return { status: containerStatus(c), info: request.verbose ? { info: await containerInfo(engine, c) } : {} }
 }
 
 export async function imageStatus(

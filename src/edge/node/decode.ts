@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Requests of the node service. Credentials leave here sealed, as those of the CRI do. */
 import { Fault } from '../../base/fault.ts'
+import { LEVELS, type Level } from '../../base/log.ts'
+import { clip } from '../../model/ids.ts'
 import { type RegistryAuth, type Sealed, seal } from '../../model/pull-policy.ts'
 import { parseReference, type Reference } from '../../model/reference.ts'
 import { Fields } from '../cri/decode/fields.ts'
@@ -22,6 +24,13 @@ export function reference(field: string, value: string | null | undefined): Refe
   } catch (e) {
     throw Fault.during(field, e)
   }
+}
+
+export function logLevel(value: string): Level {
+  const level = LEVELS.find((known) => known === value)
+  if (level === undefined)
+    throw new Fault('invalid', `level: "${clip(value)}" is not one of ${LEVELS.join(', ')}`)
+  return level
 }
 
 export function credentials(c: v1.Credentials.$Properties | null | undefined): Sealed<RegistryAuth> {

@@ -4,7 +4,7 @@ import type { Engine } from '../../engine/index.ts'
 import { type Container, containerPid, imagesOf } from '../../model/container.ts'
 import type { ImageRecord } from '../../model/image.ts'
 import type { Pod } from '../../model/pod.ts'
-import { info } from '../cri/show.ts'
+import { info } from '../cri/verbose.ts'
 import type { Found } from './find.ts'
 
 /** Nanoseconds as `2026-01-02T03:04:05.006Z`. */

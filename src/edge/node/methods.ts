@@ -9,7 +9,7 @@ import type { ImageRecord } from '../../model/image.ts'
 import { formatReference, writtenReference } from '../../model/reference.ts'
 import type { Call } from '../cri/context.ts'
 import { load, save } from './archives.ts'
-import { credentials, reference, required } from './decode.ts'
+import { credentials, logLevel, reference, required } from './decode.ts'
 import { find } from './find.ts'
 import type { v1 } from './gen/api.js'
 import type { Rpc, RpcMessages, RpcName } from './gen/rpcs.ts'
@@ -91,6 +91,14 @@ export const methods: { readonly [N in RpcName]: Method<N> } = {
     const { entries, truncated } = await engine.images.diff(scope, target)
     return { entries: entries.map((e) => ({ ...e })), truncated }
   },
+  LogLevel({ scope, about }, { level }) {
+    if (level !== '') {
+      about.log.level = logLevel(level)
+      scope.log.warn('log-level', { level })
+    }
+    return { level: about.log.level }
+  },
+  Dump: async ({ about }) => ({ json: JSON.stringify(await about.dump()) }),
   PullsInFlight: ({ engine }) => ({
     pulls: engine.images.inFlight().map((p) => ({
       name: p.reference,

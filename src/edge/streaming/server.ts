@@ -7,8 +7,8 @@
 import { createServer as createHttp, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { createServer as createHttps, Server as HttpsServer } from 'node:https'
 import type { Duplex } from 'node:stream'
-import type { SecureContextOptions } from 'node:tls'
 import { asFault, Fault } from '../../base/fault.ts'
+import { type TlsPem, tlsOptions } from '../tls.ts'
 import type { Ticket } from './channels.ts'
 import { EXEC_PROTOCOLS } from './exec-streams.ts'
 import { FORWARD_PROTOCOL } from './forward-streams.ts'
@@ -18,14 +18,11 @@ import { type UpgradeCall, webSocketServer } from './serve-websocket.ts'
 import { type Tokens, tokens } from './tokens.ts'
 import { chosen, refuse, switching, wanted } from './upgrade.ts'
 
-/** Certificates as PEM; with `ca` a client must show one that it signed. */
-export type StreamTls = Pick<SecureContextOptions, 'cert' | 'key' | 'ca'>
-
 export interface StreamServerOptions<Plan> extends Carrier<Plan> {
   readonly host: string
   /** 0: any free port. */
   readonly port: number
-  readonly tls?: StreamTls
+  readonly tls?: TlsPem
 }
 
 export interface StreamServer<Plan> {
@@ -34,7 +31,7 @@ export interface StreamServer<Plan> {
   /** The path with the token for a ticket. Throws `exhausted`. */
   offer(ticket: Ticket<Plan>): string
   /** New certificates, for connections from now on. */
-  reload(tls: StreamTls): void
+  reload(tls: TlsPem): void
   /** Tokens that wait and sessions that run. */
   readonly busy: { readonly tokens: number; readonly sessions: number }
   /** Takes no new connections; what runs goes on. */
@@ -104,9 +101,8 @@ function beginner<Plan>(carrier: Carrier<Plan>): (call: UpgradeCall<Plan>) => Pr
   }
 }
 
-function makeServer(tls: StreamTls | undefined): Server | HttpsServer {
-  const asked = tls?.ca === undefined ? {} : { requestCert: true, rejectUnauthorized: true }
-  const server = tls ? createHttps({ ...tls, ...asked, minVersion: 'TLSv1.2' }) : createHttp()
+function makeServer(tls: TlsPem | undefined): Server | HttpsServer {
+  const server = tls ? createHttps(tlsOptions(tls)) : createHttp()
   server.headersTimeout = STREAMING.headMs
   server.requestTimeout = STREAMING.headMs
   server.on('request', explain)
@@ -120,7 +116,7 @@ function makeServer(tls: StreamTls | undefined): Server | HttpsServer {
 
 async function listen(
   server: Server | HttpsServer,
-  { host, port, tls }: { readonly host: string; readonly port: number; readonly tls?: StreamTls },
+  { host, port, tls }: { readonly host: string; readonly port: number; readonly tls?: TlsPem },
 ): Promise<{ url: string }> {
   await new Promise<void>((resolve, reject) => {
     server.once('error', (cause) => {

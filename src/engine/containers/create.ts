@@ -20,6 +20,8 @@ import {
 import { absPath, clip, containerId } from '../../model/ids.ts'
 import { containerKey, containerPaths, podPaths } from '../../model/names.ts'
 import { cgroupOf, planSpec } from '../../model/plan/container.ts'
+import { withCdi } from '../../model/plan/spec/cdi.ts'
+import { withHooks } from '../../model/plan/spec/hooks.ts'
 import { withSources } from '../../model/plan/spec/mounts.ts'
 import type { OciSpec } from '../../model/plan/spec/oci.ts'
 import { isUnconfined } from '../../model/plan/spec/selinux.ts'
@@ -31,7 +33,14 @@ import { watchExit } from './exit.ts'
 import { lookAtHost } from './look.ts'
 import { layersFor, type MappedMount, mountMapped, releaseMapped, splitMapped } from './mapped.ts'
 import * as release from './release.ts'
-import { type FoundVolume, findVolumes, mountVolumes, releaseVolumes } from './volumes.ts'
+import {
+  checkDeclared,
+  declaredMounts,
+  type FoundVolume,
+  findVolumes,
+  mountVolumes,
+  releaseVolumes,
+} from './volumes.ts'
 
 const WORK = 'create-container'
 
@@ -143,7 +152,11 @@ async function plan(ctx: Context, scope: Scope, wanted: Wanted) {
     bootId: host.facts.bootId,
   }
   const lowerDirs = layersFor(ctx, pod.record, image.lowerDirs)
-  return { record, pod: pod.record, spec: planSpec(inputs), lowerDirs, volumes, mapped }
+  const annotations = { ...pod.record.config.annotations, ...config.annotations }
+  const about = { annotations, hasBindMounts: config.mounts.some((m) => !m.image) }
+  const spec = withHooks(withCdi(planSpec(inputs), seen.cdi, seen.devices), seen.hooks, about)
+  const declared = checkDeclared(image)
+  return { record, pod: pod.record, spec, lowerDirs, volumes, declared, mapped }
 }
 
 function logPath(pod: Pod, config: ContainerConfig): ContainerRecord['logPath'] {
@@ -211,6 +224,7 @@ interface Making {
   readonly spec: OciSpec
   readonly lowerDirs: readonly string[]
   readonly volumes: readonly FoundVolume[]
+  readonly declared: readonly string[]
   readonly undo: Undo
 }
 
@@ -271,9 +285,12 @@ async function acts(
   })
 
   undo.arm('rootfs', release.releaseRootfs(ctx, record))
-  await act(scope, { work: WORK, name: 'rootfs' }, () => host.rootfs.mount(scope, paths, m.lowerDirs))
+  const declared = await act(scope, { work: WORK, name: 'rootfs' }, async () => {
+    await host.rootfs.mount(scope, paths, m.lowerDirs)
+    return await declaredMounts(ctx, scope, { ...m, rootfs: paths.rootfs }, root ?? { uid: 0, gid: 0 })
+  })
 
-  const mounts = await volumeMounts(ctx, scope, m)
+  const mounts = [...declared, ...(await volumeMounts(ctx, scope, m))]
   await mappedMounts(ctx, scope, m)
   await relabelMounts(ctx, scope, m)
 

@@ -4,6 +4,7 @@
  * container's own with other arguments; the monitor runs it, so that it is reaped and its tree killed in time.
  */
 import { Fault } from '../../base/fault.ts'
+import { measured } from '../../base/observer.ts'
 import type { Scope } from '../../base/scope.ts'
 import type { ExecRequest, ExecResult } from '../../host/index.ts'
 import { containerLabel, expectPhase } from '../../model/container.ts'
@@ -25,12 +26,14 @@ export async function execSync(ctx: Context, scope: Scope, command: ExecSync): P
   expectPhase(c, 'running')
   const paths = containerPaths(ctx.options.roots, c.record.id)
   const process = await execProcess(ctx, c.record.id, { args: command.args, tty: false })
-  const result = await ctx.host.monitors.exec(scope, paths, {
-    process,
-    failure: failureOf(ctx, c.record.handler),
-    timeoutMs: command.timeoutMs,
-    maxOutputBytes: ctx.options.execOutputBytes,
-  })
+  const result = await measured(scope.task, { work: 'exec', name: 'run' }, () =>
+    ctx.host.monitors.exec(scope, paths, {
+      process,
+      failure: failureOf(ctx, c.record.handler),
+      timeoutMs: command.timeoutMs,
+      maxOutputBytes: ctx.options.execOutputBytes,
+    }),
+  )
   if (result.timedOut) {
     throw new Fault(
       'timeout',

@@ -6,9 +6,11 @@
  */
 import { Fault } from '../../base/fault.ts'
 import type { Scope } from '../../base/scope.ts'
+import { type CdiEdits, isWhole } from '../../model/cdi.ts'
 import type { ContainerConfig } from '../../model/container.ts'
 import { clip } from '../../model/ids.ts'
 import type { HostDevice } from '../../model/plan/spec/devices.ts'
+import type { HookFile } from '../../model/plan/spec/hooks.ts'
 import type { ResolvedMount } from '../../model/plan/spec/mounts.ts'
 import type { OciSeccomp } from '../../model/plan/spec/oci.ts'
 import { expectReady, type Pod } from '../../model/pod.ts'
@@ -21,6 +23,8 @@ export interface Seen {
   readonly mounts: readonly ResolvedMount[]
   readonly devices: ReadonlyMap<string, readonly HostDevice[]>
   readonly hostDevices: readonly HostDevice[]
+  readonly cdi: CdiEdits | undefined
+  readonly hooks: readonly HookFile[]
   readonly localSeccomp: OciSeccomp | undefined
   readonly smallPrograms: boolean
   readonly apparmorProfile: string | undefined
@@ -50,13 +54,21 @@ export async function lookAtHost(ctx: Context, scope: Scope, at: LookAt): Promis
       : await host.files.mountSource(request.hostPath, request.propagation)
     mounts.push({ request, source })
   }
+  const cdi = config.cdiDevices && (await host.cdi(config.cdiDevices))
+  const nodes = cdi?.deviceNodes.filter((n) => !isWhole(n)) ?? []
   const devices = new Map<string, readonly HostDevice[]>()
-  for (const d of config.devices) devices.set(d.hostPath, await host.files.devices(d.hostPath))
+  for (const { hostPath } of [...config.devices, ...nodes])
+    devices.set(hostPath, await host.files.devices(hostPath))
+  const handler = host.facts.handlers[at.pod.record.handler]
+  const ofNode = s.privileged && handler?.privilegedDevices === undefined
+  const hooksDirs = handler?.operator?.hooksDirs ?? []
   return {
     user: await host.user(image.lowerDirs, { requested: s.user, imageUser: image.user }),
     mounts,
     devices,
-    hostDevices: s.privileged ? await host.files.devices('/dev') : [],
+    hostDevices: ofNode ? await host.files.devices('/dev') : [],
+    cdi,
+    hooks: hooksDirs.length > 0 ? await host.hooks(hooksDirs) : [],
     localSeccomp:
       s.seccomp.type === 'localhost' && !s.privileged
         ? await host.security.seccompFile(s.seccomp.ref)
@@ -72,16 +84,16 @@ export async function lookAtHost(ctx: Context, scope: Scope, at: LookAt): Promis
 
 function joinedPid(ctx: Context, { pod, config }: LookAt): number | undefined {
   const pid = config.security.pid
+  const { pause } = expectReady(pod)
+  if (pause && !ctx.host.processes.alive(pause))
+    throw new Fault('wrong-state', 'the pause process of the pod has ended: stop and remove the pod')
   if (pid.mode === 'pod') {
-    const { pause } = expectReady(pod)
     if (!pause) {
       throw new Fault(
         'invalid',
         'linux.security_context.namespace_options.pid: POD, but the pod sandbox was run without a shared PID namespace',
       )
     }
-    if (!ctx.host.processes.alive(pause))
-      throw new Fault('wrong-state', 'the pause process of the pod has ended: stop and remove the pod')
     return pause.pid
   }
   if (pid.mode !== 'target') return undefined

@@ -22,7 +22,7 @@ export async function removeContainer(ctx: Context, scope: Scope, idOrPrefix: st
   const c = ctx.catalog.containers.byId.get(id)
   if (!c || c.state.phase === 'creating') return
   const releases = c.state.phase === 'leftover' ? leftoverReleases(ctx, c.record) : allReleases(ctx, c.record)
-  using cleanup = cleanupScope(scope.log, RELEASE_MS)
+  using cleanup = cleanupScope(scope.log, RELEASE_MS, scope.task)
   for (const [name, run] of releases) {
     try {
       await act(cleanup, { work: 'remove-container', name: name.replaceAll(' ', '-') }, () => run(cleanup))

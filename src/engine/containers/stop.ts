@@ -10,7 +10,7 @@ import { childScope, type Scope } from '../../base/scope.ts'
 import { type Container, containerLabel } from '../../model/container.ts'
 import type { ContainerId } from '../../model/ids.ts'
 import type { Context } from '../context.ts'
-import { sharesPids } from './release.ts'
+import { isConfigured, sharesPids } from './release.ts'
 
 const WORK = 'stop-container'
 const SIGKILL = 9
@@ -34,7 +34,7 @@ export async function stopContainer(ctx: Context, scope: Scope, command: StopCon
     await act(scope, { work: WORK, name: 'signal' }, async () => signal(ctx, c, c.record.stopSignal))
     if (await waitEnded(ctx, scope, { id, ms: command.graceMs })) return await killRest(ctx, scope, c)
   }
-  await act(scope, { work: WORK, name: 'kill' }, async () => signal(ctx, c, SIGKILL))
+  await act(scope, { work: WORK, name: 'kill' }, async () => signal(ctx, c, endSignal(ctx, c)))
   if (await waitEnded(ctx, scope, { id, ms: KILL_MS })) return await killRest(ctx, scope, c)
   const stuck = await ctx.host.cgroups.processes(c.record.cgroup).catch(() => [])
   throw new Fault(
@@ -47,6 +47,11 @@ export async function stopContainer(ctx: Context, scope: Scope, command: StopCon
 async function killRest(ctx: Context, scope: Scope, { record }: Container): Promise<void> {
   if (!sharesPids(record)) return
   await act(scope, { work: WORK, name: 'kill-rest' }, () => ctx.host.cgroups.kill(scope, record.cgroup))
+}
+
+/** By which its process ends whatever it does. */
+function endSignal(ctx: Context, { record: { handler } }: Container): number {
+  return isConfigured(ctx, handler) ? ctx.host.runtime(handler).endSignal : SIGKILL
 }
 
 function signal(ctx: Context, c: Container, number: number): void {

@@ -3,6 +3,8 @@
  * Image volumes of containers (KEP-4639): an image is mounted read-only once, under a name that its id gives, and
  * every container that has it as a volume gets a bind mount of that. Which containers need it follows from their
  * records: it is mounted with the first and goes with the last, and no count is kept that a crash could spoil.
+ *
+ * And the volumes that a container's own image declares (`VOLUME`), which are folders in its writable layer.
  */
 import { Fault } from '../../base/fault.ts'
 import type { Scope } from '../../base/scope.ts'
@@ -15,7 +17,10 @@ import {
   volumeImages,
 } from '../../model/container.ts'
 import { clip } from '../../model/ids.ts'
+import { LIMITS } from '../../model/limits.ts'
 import { imageVolumePaths } from '../../model/names.ts'
+import { declaredVolumes } from '../../model/plan/spec/mounts.ts'
+import type { OciMount, OciSpec } from '../../model/plan/spec/oci.ts'
 import type { Context, ImageSource } from '../context.ts'
 
 /** By which the kubelet knows the reason (k8s.io/cri-api/pkg/errors). */
@@ -101,6 +106,29 @@ export async function releaseVolume(
   const { files, folder } = imageVolumePaths(ctx.options.roots, imageId)
   await ctx.host.rootfs.unmount(scope, files)
   await ctx.host.files.removeTree(folder)
+}
+
+/** What the image declares, if that can be carried out. Throws `invalid`. */
+export function checkDeclared({ volumes }: Pick<FoundVolume['image'], 'volumes'>): readonly string[] {
+  if (volumes.length > LIMITS.declaredVolumes)
+    throw new Fault('invalid', `the image declares more than ${LIMITS.declaredVolumes} volumes`)
+  const odd = volumes.find((path) => path.includes('\0'))
+  if (odd !== undefined)
+    throw new Fault('invalid', `the image declares a volume at ${clip(odd)}, which is no path`)
+  return volumes
+}
+
+/** Makes the folders of declared volumes. The mounts of those that a read-only rootfs would make so. @abort finishes */
+export async function declaredMounts(
+  ctx: Context,
+  scope: Scope,
+  of: { readonly declared: readonly string[]; readonly rootfs: string; readonly spec: OciSpec },
+  owner: { readonly uid: number; readonly gid: number },
+): Promise<readonly OciMount[]> {
+  const { declared, rootfs, spec } = of
+  const inside: string[] = []
+  for (const path of declared) inside.push(await ctx.host.rootfs.folder(scope, { rootfs, path }, owner))
+  return spec.root.readonly ? declaredVolumes(inside, rootfs, spec.mounts) : []
 }
 
 /** Between a look at who needs the mount and what is done about it nobody else comes. */

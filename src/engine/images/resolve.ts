@@ -11,6 +11,7 @@ import type { Images } from './images.ts'
 
 export function imageSource(
   images: Pick<Images, 'find' | 'lowerDirs' | 'hold' | 'expectWhole'>,
+  options: { readonly ignoreVolumes: boolean } = { ignoreVolumes: false },
 ): ImageSource {
   return {
     resolve(reference) {
@@ -24,6 +25,7 @@ export function imageSource(
         architecture: record.architecture,
         user: config.user,
         stopSignal: config.stopSignal,
+        volumes: options.ignoreVolumes ? [] : config.volumes,
         process: {
           env: config.env,
           entrypoint: config.entrypoint,

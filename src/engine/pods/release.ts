@@ -5,8 +5,10 @@
  */
 import { asFault, Fault } from '../../base/fault.ts'
 import type { Release } from '../../base/undo.ts'
+import { wantedHostPorts } from '../../model/host-ports.ts'
 import { containerCgroup, podPaths } from '../../model/names.ts'
 import { pausedId } from '../../model/plan/pod.ts'
+import { hasPause } from '../../model/plan/sandboxed.ts'
 import type { PodRecord } from '../../model/pod.ts'
 import { isConfigured, releaseByHand } from '../containers/release.ts'
 import type { Context } from '../context.ts'
@@ -16,7 +18,7 @@ const SIGKILL = 9
 /** The pause process and its cgroup and bundle mounts. */
 export function releasePause(ctx: Context, record: PodRecord): Release {
   return async (scope) => {
-    if (record.config.namespaces.pid !== 'pod') return
+    if (!hasPause(record.config, ctx.host.facts.handlers[record.handler])) return
     if (!isConfigured(ctx, record.handler)) {
       const { path } = pauseCgroup(ctx, record)
       return await releaseByHand(ctx, scope, {
@@ -50,8 +52,17 @@ export function releaseNetwork(ctx: Context, record: PodRecord): Release {
   }
 }
 
+/** Nothing to be done where a plugin of the network has mapped the ports. */
+export function releaseHostPorts(ctx: Context, record: PodRecord): Release {
+  return (scope) => ctx.host.hostports.remove(scope, record.id)
+}
+
 export function releaseNamespaces(ctx: Context, record: PodRecord): Release {
-  return (scope) => ctx.host.namespaces.release(scope, podPaths(ctx.options.roots, record.id))
+  return (scope) => {
+    const paths = podPaths(ctx.options.roots, record.id)
+    ctx.host.readings.forget(paths.netns)
+    return ctx.host.namespaces.release(scope, paths)
+  }
 }
 
 /** The layers of images as the pod's containers have them; those that run keep what they have mounted. */
@@ -78,11 +89,16 @@ export function releaseRunFolder(ctx: Context, record: PodRecord): Release {
 export function stopReleases(ctx: Context, record: PodRecord): readonly (readonly [string, Release])[] {
   return [
     ['pause process', releasePause(ctx, record)],
+    ...hostPortReleases(ctx, record),
     ['pod network', releaseNetwork(ctx, record)],
     ...layerReleases(ctx, record),
     ['namespaces', releaseNamespaces(ctx, record)],
     ['shared memory', releaseShm(ctx, record)],
   ]
+}
+
+function hostPortReleases(ctx: Context, record: PodRecord): readonly (readonly [string, Release])[] {
+  return wantedHostPorts(record.config).length > 0 ? [['host ports', releaseHostPorts(ctx, record)]] : []
 }
 
 function layerReleases(ctx: Context, record: PodRecord): readonly (readonly [string, Release])[] {

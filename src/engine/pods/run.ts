@@ -18,6 +18,7 @@ import {
   planNamespaces,
   resolvConf,
 } from '../../model/plan/pod.ts'
+import { checkSandboxedPod, hasPause } from '../../model/plan/sandboxed.ts'
 import { isUnconfined, podLevel } from '../../model/plan/spec/selinux.ts'
 import {
   type Pod,
@@ -29,6 +30,7 @@ import {
   ready,
 } from '../../model/pod.ts'
 import { type Context, NETWORK_LOCK } from '../context.ts'
+import { expectFreeHostPorts, ownHostPorts } from './host-ports.ts'
 import * as release from './release.ts'
 import { planPodLimits } from './update.ts'
 
@@ -97,12 +99,14 @@ async function makePod(ctx: Context, scope: Scope, command: RunPod & { hash: str
     ...(selinuxLevel === undefined ? {} : { selinuxLevel }),
   }
   const paths = podPaths(ctx.options.roots, id)
-  expectUserNamespace(ctx, record)
+  expectAble(ctx, record)
   const namespaces = planNamespaces(record.config, paths)
   const network = networkRequest(record, paths.netns)
   const planned = planPodLimits(ctx, record.config)
   const limits = record.cgroup.ownsParent ? planned : []
   if (record.config.namespaces.network === 'pod') await expectNetwork(ctx, scope)
+  // Nothing is awaited from here to the moment at which the catalog has it: of two pods one comes first.
+  expectFreeHostPorts(ctx, record)
   const creating: Pod = { record, state: { phase: 'creating' } }
   const undo = new Undo(scope.log)
   try {
@@ -150,10 +154,12 @@ async function forget(ctx: Context, pod: Pod, undo: Undo): Promise<void> {
     .catch((e: unknown) => ctx.daemon.log.warn('state-not-written', { pod: id, error: asFault(e).message }))
 }
 
-/** Before anything is made: a handler or a node without user namespaces. */
-function expectUserNamespace({ host: { facts } }: Context, { handler: name, config }: PodRecord): void {
+/** Before anything is made: a handler or a node that cannot do it. */
+function expectAble({ host: { facts } }: Context, { handler: name, config }: PodRecord): void {
   const handler = facts.handlers[name]
-  if (handler) checkUserNamespace(config, { facts, handler })
+  if (!handler) return
+  checkUserNamespace(config, { facts, handler })
+  checkSandboxedPod(config, handler)
 }
 
 async function expectNetwork(ctx: Context, scope: Scope): Promise<void> {
@@ -217,11 +223,16 @@ async function acts(
       host.network.attach(scope, m.network, paths.state),
     )
     ips = result.ips
+    const ports = ownHostPorts(record, result)
+    if (ports) {
+      undo.arm('host ports', release.releaseHostPorts(ctx, record))
+      await act(scope, { work: WORK, name: 'host-ports' }, () => host.hostports.add(scope, ports))
+    }
   }
 
   await act(scope, { work: WORK, name: 'files' }, () => writePodFiles(ctx, record, ips))
 
-  if (ns.pid !== 'pod') return { ips }
+  if (!hasPause(record.config, host.facts.handlers[record.handler])) return { ips }
   undo.arm('pause process', release.releasePause(ctx, record))
   const pause = await act(scope, { work: WORK, name: 'pause' }, () => startPause(ctx, scope, record))
   return { ips, pause }

@@ -39,7 +39,7 @@ async function stopLocked(ctx: Context, scope: Scope, id: PodId): Promise<void> 
   // A container that came while we waited for the lock; under the lock no further one can come.
   for (const c of ctx.catalog.containersOf(id))
     await stopContainer(ctx, scope, { id: c.record.id, graceMs: 0 })
-  using cleanup = cleanupScope(scope.log, RELEASE_MS)
+  using cleanup = cleanupScope(scope.log, RELEASE_MS, scope.task)
   for (const [name, run] of release.stopReleases(ctx, pod.record)) {
     try {
       await act(cleanup, { work: 'stop-pod', name: name.replaceAll(' ', '-') }, () => run(cleanup))
@@ -63,7 +63,7 @@ export async function removePod(ctx: Context, scope: Scope, idOrPrefix: string):
   const now = ctx.catalog.pods.byId.get(id)
   if (!now || now.state.phase === 'creating') return
   for (const c of ctx.catalog.containersOf(id)) await removeContainer(ctx, scope, c.record.id)
-  using cleanup = cleanupScope(scope.log, RELEASE_MS)
+  using cleanup = cleanupScope(scope.log, RELEASE_MS, scope.task)
   for (const [name, run] of release.allReleases(ctx, now.record)) {
     try {
       await act(cleanup, { work: 'remove-pod', name: name.replaceAll(' ', '-') }, () => run(cleanup))

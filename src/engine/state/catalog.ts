@@ -15,6 +15,8 @@ class Table<Id extends string, T> {
   readonly byId = new Map<Id, T>()
   /** Told of each value that is dropped. */
   onDrop: ((value: T) => void) | undefined
+  /** Told of each change, before those who wait for it; undefined: there was none, there is none now. */
+  onChange: ((before: T | undefined, after: T | undefined) => void) | undefined
   readonly #byKey = new Map<string, Id>()
   readonly #waiters = new Map<Id, Set<() => void>>()
   readonly #keyOf: (value: T) => string
@@ -26,8 +28,10 @@ class Table<Id extends string, T> {
   }
 
   put(id: Id, value: T): void {
+    const before = this.byId.get(id)
     this.byId.set(id, value)
     this.#byKey.set(this.#keyOf(value), id)
+    this.onChange?.(before, value)
     this.#wake(id)
   }
 
@@ -37,6 +41,7 @@ class Table<Id extends string, T> {
     this.byId.delete(id)
     const key = this.#keyOf(value)
     if (this.#byKey.get(key) === id) this.#byKey.delete(key)
+    this.onChange?.(value, undefined)
     this.#wake(id)
     this.onDrop?.(value)
   }

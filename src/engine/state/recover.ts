@@ -9,12 +9,13 @@ import { cleanupScope, type Scope, sleep } from '../../base/scope.ts'
 import { RELEASE_MS } from '../../base/undo.ts'
 import type { MonitorLink } from '../../host/index.ts'
 import { type Container, type ContainerState, containerLeftover, running } from '../../model/container.ts'
-import { containerKey, containerPaths } from '../../model/names.ts'
+import { containerKey, containerPaths, folders } from '../../model/names.ts'
 import { keyOfPod, type Pod, type PodState, podLeftover, stopped } from '../../model/pod.ts'
 import { type ContainerDecision, decideContainer, decidePod } from '../../model/reconcile.ts'
 import { settleExit, watchExit } from '../containers/exit.ts'
 import { leftoverReleases } from '../containers/release.ts'
 import { type Context, NETWORK_LOCK } from '../context.ts'
+import { adoptHostPorts } from '../pods/host-ports.ts'
 import { leftoverFault, allReleases as podReleases, releaseAll, stopReleases } from '../pods/release.ts'
 import { type LoadedContainer, type LoadedPod, loadAll } from './load.ts'
 import { sweepUnowned } from './sweep.ts'
@@ -24,6 +25,8 @@ const CONNECT_WAIT_MS = 100
 
 export interface Recovery {
   readonly problems: readonly string[]
+  /** How many records are in quarantine. */
+  readonly quarantined: number
   /** Releases that go on after the daemon is ready. Never rejects. */
   readonly background: Promise<void>
 }
@@ -34,8 +37,18 @@ export async function recover(ctx: Context): Promise<Recovery> {
   const later: (() => Promise<void>)[] = []
   const problems = [...loaded.problems]
   for (const pod of loaded.pods) recoverPod(ctx, pod, later)
+  await adoptHostPorts(ctx)
   await Promise.all(loaded.containers.map((c) => recoverContainer(ctx, c, later)))
-  return { problems, background: finish(ctx, later) }
+  return { problems, quarantined: await countQuarantined(ctx, problems), background: finish(ctx, later) }
+}
+
+async function countQuarantined(ctx: Context, problems: string[]): Promise<number> {
+  try {
+    return (await ctx.host.files.names(folders(ctx.options.roots).quarantine)).length
+  } catch (e) {
+    problems.push(`quarantine: ${asFault(e).message}`)
+    return 0
+  }
 }
 
 function recoverPod(ctx: Context, found: LoadedPod, later: (() => Promise<void>)[]): void {
@@ -220,6 +233,7 @@ async function finish(ctx: Context, later: readonly (() => Promise<void>)[]): Pr
     await work(scope)
   }
   const stages = [
+    scoped((scope) => ctx.host.hostports.apply(scope)),
     scoped((scope) => ctx.host.monitors.sweep(scope, { has: owned })),
     ...later,
     scoped((scope) => sweepUnowned(ctx, scope)),

@@ -11,6 +11,7 @@ import type { LimitFile } from '../../model/plan/limit-files.ts'
 import type { Native } from '../native.ts'
 import { heldMemory, restoreLimits, type SavedLimits, saveLimits, setLimits } from './limits.ts'
 import { adjustOom, killAll, namesOf, pidsIn } from './members.ts'
+import { onReload } from './systemd.ts'
 
 export type { SavedLimits }
 
@@ -37,6 +38,8 @@ export interface Cgroups {
   restore(saved: SavedLimits): void
   /** Bytes in use that the kernel cannot reclaim; undefined where it refuses too low a limit by itself (v1). */
   heldMemory(path: string): number | undefined
+  /** With systemd as the driver: it may have set limits back that it was not told of. Said some times too often. */
+  onReset(listener: () => void): void
   /** Gives a new oom_score_adj to each process that has still the old one. Fault `denied` where it may not. */
   adjustOom(path: string, change: { readonly from: number; readonly to: number }): Promise<void>
 }
@@ -111,6 +114,7 @@ export function cgroups(native: Native, version: 1 | 2, mounts: Readonly<Record<
       if (!(current instanceof Buffer) || !(stat instanceof Buffer)) return undefined
       return heldMemory(current.toString('latin1').trim(), stat.toString('latin1'))
     },
+    onReset: onReload,
     async adjustOom(path, change) {
       if (procsOf !== undefined) adjustOom(native, await pidsIn(native, `${procsOf}${path}`), change)
     },

@@ -56,6 +56,8 @@ export interface PodNetworkResult {
   readonly ifName: string
   /** Primary first. */
   readonly ips: readonly string[]
+  /** `10.88.0.2/16`: those of them of which the length of the prefix is known. */
+  readonly subnets: readonly string[]
   readonly interfaces: readonly ResultInterface[]
   /** Asked for by the pod, declared by no plugin: `portMappings`, `bandwidth`, `ipRanges`. */
   readonly unserved: readonly string[]
@@ -156,7 +158,8 @@ async function attach(
   if (await readRecord(stateDir)) {
     throw new Fault('wrong-state', `pod ${request.podId} has a network record already: detach it first`)
   }
-  const left = unserved(list, invocation)
+  // Ports can do without a plugin: the caller maps them.
+  const left = unserved(list, invocation).filter((name) => name !== 'portMappings')
   if (left.length > 0) {
     scope.log.warn('cni-capability-unserved', {
       network: list.name,

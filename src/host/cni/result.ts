@@ -19,6 +19,8 @@ export interface ResultInterface {
 export interface Addresses {
   /** Of the pod, primary first, without prefix length. */
   readonly ips: readonly string[]
+  /** Those that have one, with the length of their prefix. */
+  readonly subnets: readonly string[]
   readonly interfaces: readonly ResultInterface[]
 }
 
@@ -75,22 +77,34 @@ export function addresses(result: JsonObject, ifName: string): Addresses {
   const interfaces = (asArray(result.interfaces) ?? []).map(parseInterface)
   const first: string[] = []
   const others: string[] = []
+  const subnets: string[] = []
   for (const [i, value] of (asArray(result.ips) ?? []).entries()) {
     const ip = asObject(value)
-    const address = asString(ip?.address)?.split('/')[0] ?? ''
+    const whole = asString(ip?.address) ?? ''
+    const address = whole.split('/')[0] ?? ''
     if (!ip || isIP(address) === 0) throw broken(`ips[${i}] has no valid address`)
     const index = ip.interface
     if (index === undefined || index === null) {
       first.push(address)
+      subnets.push(whole)
       continue
     }
     const on = typeof index === 'number' ? interfaces[index] : undefined
     if (!on) throw broken(`ips[${i}] names interface ${JSON.stringify(index)} of ${interfaces.length}`)
-    if (on.sandbox !== undefined) (on.name === ifName ? first : others).push(address)
+    if (on.sandbox === undefined) continue
+    const mine = on.name === ifName ? first : others
+    mine.push(address)
+    subnets.push(whole)
   }
   const ips = [...new Set([...first, ...others])]
   if (ips.length === 0) throw broken(`it gives ${ifName} of the pod no address`)
-  return { ips, interfaces }
+  return { ips, subnets: [...new Set(subnets.filter(isSubnet))], interfaces }
+}
+
+function isSubnet(text: string): boolean {
+  const [address = '', length = ''] = text.split('/')
+  const bits = { 0: 0, 4: 32, 6: 128 }[isIP(address)] ?? 0
+  return /^\d{1,3}$/.test(length) && Number(length) <= bits && !address.includes('%')
 }
 
 function parseInterface(value: unknown, index: number): ResultInterface {

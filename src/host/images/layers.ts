@@ -83,10 +83,10 @@ let counter = 0
 let boot: Promise<string> | undefined
 const bootId = () => (boot ??= readFile('/proc/sys/kernel/random/boot_id', 'utf8').then((id) => id.trim()))
 
-/** `native`: removal that follows no link and crosses no mount, and syncfs. */
+/** `native`: removal that follows no link and crosses no mount, syncfs, locks, and a hint to the file system. */
 export function layerStore(
   root: string,
-  native: Pick<Native, 'removeTree' | 'syncfs' | 'flock'>,
+  native: Pick<Native, 'removeTree' | 'syncfs' | 'flock' | 'spreadFolders'>,
 ): LayerStore {
   const folderOf = (chainId: Digest) => join(root, hexOf(chainId))
   const fresh = (prefix: string) => join(root, `${prefix}${process.pid}-${++counter}`)
@@ -181,6 +181,7 @@ export function layerStore(
     },
     async prepare() {
       await mkdir(root, { recursive: true, mode: 0o700 })
+      native.spreadFolders(root)
     },
   }
 }

@@ -166,6 +166,8 @@ export type WorkerMessage =
   | { readonly type: 'plan'; readonly chainIds: readonly Digest[] }
   | ({ readonly type: 'progress' } & PullProgress)
   | { readonly type: 'warning'; readonly message: string }
+  /** A layer has been fetched, or unpacked, in so many milliseconds. */
+  | { readonly type: 'stage'; readonly name: 'fetch' | 'unpack'; readonly ms: number }
   | { readonly type: 'done'; readonly job: 'pull'; readonly image: PulledImage }
   | {
       readonly type: 'done'
@@ -203,7 +205,7 @@ export function parseRequest(line: string): WorkerRequest {
   return JSON.parse(line) as WorkerRequest
 }
 
-const types = new Set<WorkerMessage['type']>(['plan', 'progress', 'warning', 'done', 'failed'])
+const types = new Set<WorkerMessage['type']>(['plan', 'progress', 'warning', 'stage', 'done', 'failed'])
 
 /** One line of the worker's stdout. Both ends are the same build: only the frame is checked. Throws `internal`. */
 export function parseWorkerLine(line: string): WorkerMessage {

@@ -6,6 +6,7 @@
 
 import { randomBytes } from 'node:crypto'
 import { asFault, Fault } from '../../base/fault.ts'
+import { addStage } from '../../base/observer.ts'
 import { abortFault, checkpoint, type Scope } from '../../base/scope.ts'
 import { UNPACK_LIMITS, type UnpackLimits } from '../../model/limits.ts'
 import type { Platform } from '../../model/platform.ts'
@@ -162,6 +163,9 @@ async function listen<R extends WorkerRequest>(
         break
       case 'warning':
         scope.log.warn('pull-warning', { message: message.message })
+        break
+      case 'stage':
+        addStage(scope.task, { work: job.job, name: message.name, ms: message.ms })
         break
       case 'done':
         if (isDoneOf(message, job)) return message

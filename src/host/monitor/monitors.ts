@@ -38,13 +38,13 @@ export function monitors(deps: MonitorsDeps): Monitors {
   const identified = (pid: number, startTicks: bigint) => ({ bootId: deps.processes.bootId, pid, startTicks })
   return {
     async start(scope, o: MonitorStart): Promise<MonitorLink> {
-      const { program, globalArgs } = o.runtime
+      const [runtime = '', ...runtimeArgs] = o.runtime.command
       try {
         const m = await startMonitor(scope, deps, {
           id: o.id,
-          runtime: program.path,
-          runtimeRoot: globalArgs[1] ?? '',
-          runtimeArgs: globalArgs.slice(2),
+          runtime,
+          runtimeArgs,
+          sandboxed: o.runtime.sandboxed,
           bundle: o.paths.bundle,
           runDir: o.paths.run,
           exitFile: o.paths.exitFile,

@@ -20,7 +20,7 @@ export interface MonitorOptions {
   readonly id: string
   /** Absolute path of the OCI runtime. */
   readonly runtime: string
-  readonly runtimeRoot: string
+  readonly runtimeRoot?: string
   /** Global arguments before the verb, e.g. `--systemd-cgroup`. */
   readonly runtimeArgs?: readonly string[]
   readonly bundle: string
@@ -32,6 +32,8 @@ export interface MonitorOptions {
   readonly tty?: boolean
   readonly stdin?: boolean
   readonly stdinOnce?: boolean
+  /** The runtime is the keeper of a container in a kernel of its pod's own. */
+  readonly sandboxed?: boolean
   /** Owner of the pipes. */
   readonly stdioOwner?: { readonly uid: number; readonly gid: number }
   readonly oomFiles?: readonly { readonly path: string; readonly key: string }[]
@@ -55,7 +57,8 @@ export interface Monitor extends MonitorConnection {
 
 /** argv of the monitor, argv[0] included. Pure. */
 export function monitorArgv(program: string, o: MonitorOptions): string[] {
-  const argv = [program, '--id', o.id, '--runtime', o.runtime, '--runtime-root', o.runtimeRoot]
+  const argv = [program, '--id', o.id, '--runtime', o.runtime]
+  if (o.runtimeRoot !== undefined) argv.push('--runtime-root', o.runtimeRoot)
   for (const arg of o.runtimeArgs ?? []) argv.push('--runtime-arg', arg)
   argv.push('--bundle', o.bundle, '--run-dir', o.runDir, '--exit-file', o.exitFile)
   if (o.logPath !== undefined) argv.push('--log', o.logPath)
@@ -65,6 +68,7 @@ export function monitorArgv(program: string, o: MonitorOptions): string[] {
   if (o.tty) argv.push('--tty')
   if (o.stdin) argv.push('--stdin')
   if (o.stdinOnce) argv.push('--stdin-once')
+  if (o.sandboxed) argv.push('--sandboxed')
   return argv
 }
 

@@ -42,15 +42,24 @@ export function imageVolumes(native: Pick<Native, 'mountOverlay'>): ImageVolumes
       })
     },
     async resolve(_scope, mounted, subPath) {
-      const { path, stats } = await walk(mounted, subPath)
+      const seen = (path: string) => statOf(path, subPath)
+      const path = `${mounted}${await insideOf(mounted, subPath, seen)}`
+      const stats = await seen(path)
       if (stats.isFile() || stats.isDirectory()) return path
       throw new Fault('invalid', `"${clip(subPath)}" is neither a file nor a folder`)
     },
   }
 }
 
-/** Step by step, which is safe because nothing in the mount can change. */
-async function walk(root: string, subPath: string): Promise<{ path: string; stats: Stats }> {
+/**
+ * `subPath` below `root` without links in it: '' or '/…', of the root itself ''. Step by step, which is safe where
+ * nothing can change meanwhile. `look` gives undefined where it takes a missing name for one that will be made.
+ */
+export async function insideOf(
+  root: string,
+  subPath: string,
+  look: (path: string) => Promise<Stats | undefined>,
+): Promise<string> {
   const todo = subPath.split('/').reverse()
   let done: string[] = []
   let links = 0
@@ -61,7 +70,7 @@ async function walk(root: string, subPath: string): Promise<{ path: string; stat
       continue
     }
     const at = [root, ...done, part].join('/')
-    if (!(await statOf(at, subPath)).isSymbolicLink()) {
+    if (!(await look(at))?.isSymbolicLink()) {
       done.push(part)
       continue
     }
@@ -70,8 +79,7 @@ async function walk(root: string, subPath: string): Promise<{ path: string; stat
     if (target.startsWith('/')) done = []
     todo.push(...target.split('/').reverse())
   }
-  const path = [root, ...done].join('/')
-  return { path, stats: await statOf(path, subPath) }
+  return ['', ...done].join('/')
 }
 
 async function statOf(path: string, subPath: string): Promise<Stats> {

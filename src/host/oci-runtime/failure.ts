@@ -9,7 +9,11 @@ import { RUNTIMES } from './table.ts'
 
 /** The last error message in a `--log-format json` log; the raw text if no line parses. */
 export function lastLogMessage(log: string): string {
-  const lines = log.split('\n').filter((l) => l.trim() !== '')
+  // runsc ends no line.
+  const lines = log
+    .replaceAll('}{"', '}\n{"')
+    .split('\n')
+    .filter((l) => l.trim() !== '')
   let last = ''
   for (const line of lines) {
     try {

@@ -115,7 +115,9 @@ export async function probeRuntime(
     recursiveReadOnlyMounts: features.mountOptions?.includes('rro') ?? false,
     idmapMounts: traits.idmapMounts(features),
     userNamespaces: traits.userNamespaces,
+    ...(traits.scopeSubgroup ? { scopeSubgroup: traits.scopeSubgroup } : {}),
     seccomp: features.seccomp,
     apparmor: features.apparmor,
+    ...(traits.sandboxed ? { sandboxed: true } : {}),
   }
 }

@@ -4,18 +4,23 @@
  * monitor does, so that it is their parent) but for the pause process of a pod, which needs no monitor.
  * Runs outside the pod's cgroup, in the daemon's.
  */
-import { access, readFile, rm, writeFile } from 'node:fs/promises'
+import { access, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { errnoCode, Fault } from '../../base/fault.ts'
 import type { Scope } from '../../base/scope.ts'
 import type { RuntimeProgram } from '../../model/facts.ts'
 import type { OciResources } from '../../model/plan/spec/oci.ts'
 import { type ExecDeps, run } from '../exec.ts'
 import { runtimeFault } from './failure.ts'
+import { KEEPER_END_SIGNAL, RUNTIMES } from './table.ts'
 
 export interface OciRuntime {
   readonly program: RuntimeProgram
-  /** Global arguments before the verb, without --log. */
-  readonly globalArgs: readonly string[]
+  /** What the monitor runs before the verb, without --log: the program, or the keeper for it, and its arguments. */
+  readonly command: readonly string[]
+  /** Containers run in a kernel of the pod's own. */
+  readonly sandboxed: boolean
+  /** By which the process of a container ends whatever it does. */
+  readonly endSignal: number
   /** Starts the process of a created container. @abort finishes */
   start(scope: Scope, id: string): Promise<void>
   /** Forgets a container and removes its cgroup; success if there is none. `force` also kills. @abort finishes */
@@ -31,6 +36,10 @@ export interface OciRuntime {
 }
 
 export interface RuntimeDeps extends ExecDeps {
+  /** The program that stands for containers which are no processes of this machine. */
+  readonly keeper: string
+  /** The operator's arguments before the verb. */
+  readonly args: readonly string[]
   /** Folder for `--root`; exists. */
   readonly stateRoot: string
   readonly systemdCgroup: boolean
@@ -38,6 +47,7 @@ export interface RuntimeDeps extends ExecDeps {
 
 const ENV = ['PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin']
 const VERB_MS = 120_000
+const SIGKILL = 9
 let calls = 0
 
 async function exists(path: string): Promise<boolean> {
@@ -52,14 +62,21 @@ async function exists(path: string): Promise<boolean> {
 
 /** A runtime bound to its state folder. Nothing is started. */
 export function ociRuntime(program: RuntimeProgram, deps: RuntimeDeps): OciRuntime {
-  const globalArgs = ['--root', deps.stateRoot, ...(deps.systemdCgroup ? ['--systemd-cgroup'] : [])]
+  const traits = RUNTIMES[program.kind]
+  const systemd = deps.systemdCgroup ? ['--systemd-cgroup'] : []
+  const direct = [program.path, '--root', deps.stateRoot, ...systemd, ...deps.args]
+  const command = traits.sandboxed ? [deps.keeper, '--runtime', ...direct] : direct
 
   /** `run` reads the child's output to its end, which a container that inherits it would never give: see runDetached. */
-  async function call(scope: Scope, verb: string[], options: { stdin?: Buffer } = {}): Promise<string> {
+  async function call(
+    scope: Scope,
+    verb: string[],
+    { front = direct, ...options }: { stdin?: Buffer; front?: readonly string[] } = {},
+  ): Promise<string> {
     const log = `${deps.stateRoot}/.log-${process.pid}-${++calls}`
     const result = await run({ signal: new AbortController().signal, log: scope.log }, deps, {
-      file: program.path,
-      argv: [program.path, ...globalArgs, '--log', log, '--log-format', 'json', ...verb],
+      file: front[0] ?? '',
+      argv: [...front, '--log', log, '--log-format', 'json', ...verb],
       env: ENV,
       maxOutputBytes: 1 << 20,
       deadlineMs: VERB_MS,
@@ -77,14 +94,22 @@ export function ociRuntime(program: RuntimeProgram, deps: RuntimeDeps): OciRunti
     throw runtimeFault(program.kind, doing, text || result.stderr.toString('utf8'))
   }
 
-  const known = (id: string) => exists(`${deps.stateRoot}/${id}`)
+  /** What the runtime has of a container in its state folder. */
+  async function stateOf(id: string): Promise<readonly string[]> {
+    if (!traits.sandboxed) return (await exists(`${deps.stateRoot}/${id}`)) ? [id] : []
+    const own = (name: string) => name.startsWith(`${id}_sandbox:`) || name === `.gate-${id}`
+    return (await readdir(deps.stateRoot)).filter(own)
+  }
+  const known = async (id: string) => (await stateOf(id)).length > 0
 
   return {
     program,
-    globalArgs,
+    command,
+    sandboxed: traits.sandboxed,
+    endSignal: traits.sandboxed ? KEEPER_END_SIGNAL : SIGKILL,
     failure: (doing, log) => runtimeFault(program.kind, doing, log),
     async start(scope, id) {
-      await call(scope, ['start', id])
+      await call(scope, ['start', id], { front: command })
     },
     async delete(scope, id, { force }) {
       if (!(await known(id))) return
@@ -96,7 +121,8 @@ export function ociRuntime(program: RuntimeProgram, deps: RuntimeDeps): OciRunti
         await call(scope, ['delete', '--force', id])
       }
       // A create that was killed half-way leaves a folder without a state file, which no verb removes.
-      await rm(`${deps.stateRoot}/${id}`, { recursive: true, force: true })
+      for (const name of await stateOf(id))
+        await rm(`${deps.stateRoot}/${name}`, { recursive: true, force: true })
     },
     async status(scope, id) {
       if (!(await known(id))) return undefined
@@ -111,6 +137,11 @@ export function ociRuntime(program: RuntimeProgram, deps: RuntimeDeps): OciRunti
       }
     },
     async update(scope, id, resources) {
+      if (!traits.updates)
+        throw new Fault(
+          'unsupported',
+          `runtime handler ${program.handler}: ${program.kind} changes no limits of containers that run`,
+        )
       const { devices: _kept, ...rest } = resources
       await call(scope, ['update', '--resources', '-', id], { stdin: Buffer.from(JSON.stringify(rest)) })
     },
@@ -118,17 +149,7 @@ export function ociRuntime(program: RuntimeProgram, deps: RuntimeDeps): OciRunti
       const log = `${bundle}/runtime.log`
       const pidFile = `${bundle}/pid`
       await writeFile(log, '', { mode: 0o600 })
-      const argv = [
-        program.path,
-        ...globalArgs,
-        '--log',
-        log,
-        '--log-format',
-        'json',
-        'create',
-        '--bundle',
-        bundle,
-      ]
+      const argv = [...direct, '--log', log, '--log-format', 'json', 'create', '--bundle', bundle]
       const code = await new Promise<number>((resolve) => {
         deps.native.spawn(
           {

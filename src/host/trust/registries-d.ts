@@ -9,6 +9,7 @@ import { errnoCode, Fault } from '../../base/fault.ts'
 import { TRUST } from '../../model/limits.ts'
 import { type Reference, repositoryOf } from '../../model/reference.ts'
 import { scopesOf } from '../../model/trust-identity.ts'
+import { parseYaml } from '../yaml.ts'
 
 export interface SignaturePlaces {
   /** The folder of simple signatures of the repository; the digest and `/signature-N` follow. */
@@ -62,7 +63,7 @@ async function readSections(dir: string): Promise<ReadonlyMap<string, Section>> 
 }
 
 async function readSectionsOf(file: string): Promise<[string, Section][]> {
-  const root = await parseYaml(file)
+  const root = await readTable(file)
   const found: [string, Section][] = []
   if (root['default-docker'] != null)
     found.push(['default-docker', sectionOf(root['default-docker'], `${file}: default-docker`)])
@@ -72,8 +73,7 @@ async function readSectionsOf(file: string): Promise<[string, Section][]> {
   return found
 }
 
-/** YAML is parsed by a library that only this needs, and only few pulls. */
-async function parseYaml(file: string): Promise<Readonly<Record<string, unknown>>> {
+async function readTable(file: string): Promise<Readonly<Record<string, unknown>>> {
   let text: string
   try {
     text = await readFile(file, 'utf8')
@@ -82,11 +82,7 @@ async function parseYaml(file: string): Promise<Readonly<Record<string, unknown>
   }
   if (text.length > TRUST.policyBytes)
     throw new Fault('invalid', `${file} is larger than ${TRUST.policyBytes} bytes`)
-  const { parseDocument } = await import('yaml')
-  const document = parseDocument(text, { schema: 'core', prettyErrors: true })
-  const [problem] = document.errors
-  if (problem) throw new Fault('invalid', `${file}: ${problem.message.split('\n', 1)[0]}`)
-  const value: unknown = document.toJS({ maxAliasCount: 10 })
+  const value = await parseYaml(file, text)
   return value == null ? {} : table(value, file)
 }
 

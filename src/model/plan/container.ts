@@ -11,8 +11,9 @@ import { type ContainerPaths, containerCgroup, type PodPaths } from '../names.ts
 import type { PodRecord, UserMapping } from '../pod.ts'
 import type { Resources } from '../resources.ts'
 import type { ProcessUser } from '../security.ts'
-import { userNamespace } from './pod.ts'
-import { type HostDevice, planDevices } from './spec/devices.ts'
+import { pausedId, userNamespace } from './pod.ts'
+import { checkSandboxed, inSandbox } from './sandboxed.ts'
+import { type HostDevice, placed, planDevices } from './spec/devices.ts'
 import {
   allMounts,
   baseMounts,
@@ -22,6 +23,7 @@ import {
   sameMapping,
 } from './spec/mounts.ts'
 import type { OciSeccomp, OciSpec } from './spec/oci.ts'
+import { withOperator } from './spec/operator.ts'
 import { capabilities, type ImageProcess, processArgs, processEnv } from './spec/process.ts'
 import { ociResources } from './spec/resources.ts'
 import { planSeccomp } from './spec/seccomp.ts'
@@ -76,6 +78,7 @@ function namespaces(i: ContainerInputs): readonly Namespace[] {
 
 function checkAll(i: ContainerInputs): void {
   const s = i.config.security
+  checkSandboxed(i.config, i.handler)
   if (s.privileged && !i.pod.config.privileged) {
     throw new Fault('invalid', 'linux.security_context.privileged: the pod sandbox is not privileged')
   }
@@ -91,6 +94,12 @@ function checkAll(i: ContainerInputs): void {
       user,
     })
   }
+}
+
+function devicesOf(i: ContainerInputs): ReturnType<typeof placed> {
+  const any = i.config.security.privileged && i.handler.privilegedDevices !== 'own'
+  const plan = planDevices(i.config.devices, i.devices, any ? i.hostDevices : undefined)
+  return placed(plan, i.pod.config.namespaces.user !== undefined)
 }
 
 function filterOf(i: ContainerInputs, capabilities: readonly string[]) {
@@ -142,12 +151,22 @@ export function containerHostname(pod: PodRecord, nodeName: string): string {
 /** The OCI spec of the container. Throws `invalid`, `unsupported` or `wrong-state`. */
 export function planSpec(i: ContainerInputs & { readonly nodeName: string }): OciSpec {
   checkAll(i)
+  const spec = ownSpec(i)
+  const about = { pod: i.pod.config.annotations, container: i.config.annotations }
+  const asked = withOperator(spec, i.handler.operator, about)
+  if (!i.handler.sandboxed) return asked
+  const hostname = containerHostname(i.pod, i.nodeName)
+  const sharedPids = i.config.security.pid.mode === 'pod'
+  return inSandbox(asked, { hostname, sandboxId: pausedId(i.pod.id), sharedPids })
+}
+
+function ownSpec(i: ContainerInputs & { readonly nodeName: string }): OciSpec {
   const { config, facts } = i
   const s = config.security
   const { sets } = capabilities(s.capabilities, { privileged: s.privileged, known: facts.capabilities })
   const nonRoot = i.user.uid !== 0
   const caps = nonRoot ? { ...sets, effective: sets.ambient, permitted: sets.ambient } : sets
-  const devices = planDevices(config.devices, i.devices, s.privileged ? i.hostDevices : undefined)
+  const devices = devicesOf(i)
   const filter = filterOf(i, sets.bounding)
   const labels = planLabels(s, i.pod, facts.selinux)
   const propagation = rootfsPropagation(config.mounts)
@@ -183,7 +202,8 @@ export function planSpec(i: ContainerInputs & { readonly nodeName: string }): Oc
       ...(labels ? { selinuxLabel: labels.process } : {}),
     },
     root: { path: i.paths.rootfs, readonly: s.readonlyRootfs },
-    mounts: allMounts(base, i.mounts),
+    mounts: [...allMounts(base, i.mounts), ...devices.mounts],
+    ...scopeAnnotations(i),
     linux: {
       namespaces: namespaces(i),
       ...userNamespace(i.pod, i.podPaths).maps,
@@ -198,13 +218,25 @@ export function planSpec(i: ContainerInputs & { readonly nodeName: string }): Oc
   }
 }
 
-export function cgroupOf(i: Pick<ContainerInputs, 'id' | 'pod' | 'facts'>): {
+/** Said to the runtime too, so that no version of it takes another. */
+function scopeAnnotations(i: Pick<ContainerInputs, 'facts' | 'handler'>): Pick<OciSpec, 'annotations'> {
+  const subgroup = scopeSubgroup(i)
+  return subgroup ? { annotations: { 'run.oci.systemd.subgroup': subgroup } } : {}
+}
+
+/** On v1 there are no delegated scopes. */
+function scopeSubgroup({ facts, handler }: Pick<ContainerInputs, 'facts' | 'handler'>): string | undefined {
+  return facts.cgroupDriver === 'systemd' && facts.cgroupVersion === 2 ? handler.scopeSubgroup : undefined
+}
+
+export function cgroupOf(i: Pick<ContainerInputs, 'id' | 'pod' | 'facts' | 'handler'>): {
   readonly spec: string
   readonly path: ContainerRecord['cgroup']
 } {
+  const { cgroup, config } = i.pod
   return containerCgroup(
     i.facts.cgroupDriver,
-    { cgroup: i.pod.cgroup, requestedParent: i.pod.config.cgroupParent },
+    { cgroup, requestedParent: config.cgroupParent, subgroup: scopeSubgroup(i) },
     i.id,
   )
 }

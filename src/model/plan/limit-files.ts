@@ -77,6 +77,17 @@ export function limitFiles(r: OciResources, version: 1 | 2): readonly LimitFile[
   return [...(version === 2 ? v2Files(r) : v1Files(r)), ...hugepageFiles(r, version), ...unified]
 }
 
+/**
+ * What OCI runtimes write beside systemd, which sets it to its own idea at every reload: no swap at all (they tell it
+ * only of some), and `unified`, of which it does not know everything (memory.oom.group). v1 has neither.
+ */
+export function besideSystemd(r: OciResources, version: 1 | 2): readonly LimitFile[] {
+  if (version === 1) return []
+  return limitFiles(r, version).filter(
+    ({ file: f }) => f === 'memory.swap.max' || r.unified?.[f] !== undefined,
+  )
+}
+
 /** The same with "unlimited" said where nothing is: for a cgroup whose earlier limits are to go. */
 export function openEnds(r: Resources): Resources {
   return {

@@ -8,6 +8,7 @@ import type { HandlerFacts, HostFacts } from '../facts.ts'
 import { clip } from '../ids.ts'
 import { containerCgroup, type PodPaths } from '../names.ts'
 import type { DnsConfig, IdRange, PodConfig, PodRecord } from '../pod.ts'
+import { inSandbox } from './sandboxed.ts'
 import type { OciIdMaps, OciSeccomp, OciSpec } from './spec/oci.ts'
 import { planSeccomp } from './spec/seccomp.ts'
 import { planLabels } from './spec/selinux.ts'
@@ -134,7 +135,7 @@ export function pauseSpec(
   const asked = { profile, privileged, capabilities: [], small: false, local: host.localSeccomp }
   const seccomp = planSeccomp(asked, host.facts, host.handler)
   const labels = planLabels({ privileged, pid: { mode: 'pod' } }, pod, host.facts.selinux)
-  return {
+  const spec: OciSpec = {
     ociVersion: host.handler.ociVersion,
     process: {
       user: { uid: 0, gid: 0 },
@@ -168,6 +169,7 @@ export function pauseSpec(
       cgroupsPath: cgroup.spec,
     },
   }
+  return host.handler.sandboxed ? inSandbox(spec, { hostname: pod.config.hostname }) : spec
 }
 
 /** The id under which the OCI runtime knows a pod's pause process. */

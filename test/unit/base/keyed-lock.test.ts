@@ -28,7 +28,7 @@ test('an exclusive holder keeps all others out; they come in the order in which 
   const { order, take } = taker(lock)
   const all = [take('w1', 'exclusive'), take('r1', 'shared'), take('r2', 'shared'), take('w2', 'exclusive')]
   await turn()
-  expect([...order, lock.held()]).toEqual(['w1', [{ key: 'k', waiting: 3 }]])
+  expect([...order, lock.held()]).toEqual(['w1', [{ key: 'k', holders: ['the daemon'], waiting: 3 }]])
   await all[0]?.release()
   await turn()
   expect(order).toEqual(['w1', 'r1', 'r2'])
@@ -96,7 +96,7 @@ test('a scope that has ended gets no lock, and an abort after the grant changes 
   const stop = new AbortController()
   const held = await lock.exclusive({ signal: stop.signal, log: silent }, 'k')
   stop.abort()
-  expect(lock.held()).toEqual([{ key: 'k', waiting: 0 }])
+  expect(lock.held()).toEqual([{ key: 'k', holders: ['the daemon'], waiting: 0 }])
   held[Symbol.dispose]()
   expect(lock.held()).toEqual([])
 })

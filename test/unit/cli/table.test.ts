@@ -21,7 +21,7 @@ describe('what follows from the table', () => {
   test('cli.ts runs every command of it and no other', () => {
     const source = readFileSync(`${repo}src/cli.ts`, 'utf8')
     const body = /const run: [\s\S]*?= \{\n([\s\S]*?)\n\}/.exec(source)?.[1] ?? ''
-    const names = [...body.matchAll(/^ {2}(\w+):/gm)].map((m) => m[1])
+    const names = [...body.matchAll(/^ {2}'?([\w-]+)'?:/gm)].map((m) => m[1])
     expect(names.sort()).toEqual(commands.map((c) => c.name).sort())
   })
 
@@ -130,7 +130,7 @@ describe('parsing', () => {
 
   test.each([
     [[], 'which command?'],
-    [['stat'], 'there is no command "stat"; did you mean status?'],
+    [['statu'], 'there is no command "statu"; did you mean status?'],
     [['zzzzzzzzz'], 'there is no command "zzzzzzzzz"'],
     [['--json', 'status'], '"--json": the command comes first, then its flags'],
     [['status', '--jsn'], '--jsn: there is no such flag; did you mean --json?'],

@@ -92,6 +92,17 @@ describe('what is in force', () => {
       args: ['--platform=kvm'],
       explicit: true,
     })
+    const options = [
+      'pod_annotations = ["io.*"]\ncontainer_annotations = ["a", "b"]\nannotations = { "x.y" = "z" }',
+      'base_spec = "/b.json"\nhooks_dirs = ["/h/", "/i"]',
+    ]
+    expect(make({ toml: options.map((o) => `[runtimes.runc]\n${o}`) }).runtimes.runc).toMatchObject({
+      podAnnotations: ['io.*'],
+      containerAnnotations: ['a', 'b'],
+      annotations: { 'x.y': 'z' },
+      baseSpec: '/b.json',
+      hooksDirs: ['/h', '/i'],
+    })
     const crun = make({ toml: '[runtimes.crun]\nroot = "/run/x"' }).runtimes.crun
     expect(crun).toMatchObject({ kind: 'crun', path: 'crun', root: '/run/x', explicit: true })
   })
@@ -206,6 +217,17 @@ describe('what is refused', () => {
       { toml: '[runtimes.runc]\npaht = "x"' },
       '/etc/a.toml: runtimes.runc.paht: there is no such option; did you mean path?',
     ],
+    ...[
+      ['hooks_dirs = ["h"]', 'hooks_dirs: not a list of absolute paths'],
+      ['hooks_dirs = "/h"', 'hooks_dirs: not a list of absolute paths'],
+      ['base_spec = "b.json"', 'base_spec: not an absolute path'],
+      ['pod_annotations = [1]', 'pod_annotations: not a list of strings'],
+      ['annotations = { a = 1 }', 'annotations: not a table of strings'],
+    ].map(([toml, said]): [string, { toml: string }, string] => [
+      `a runtime with ${toml}`,
+      { toml: `[runtimes.runc]\n${toml}` },
+      `/etc/a.toml: runtimes.runc.${said}`,
+    ]),
     [
       'a runtime of unknown kind',
       { toml: '[runtimes.kata]\npath = "kata"' },
@@ -230,6 +252,16 @@ describe('what is refused', () => {
       'arguments that are none',
       { toml: '[runtimes.runc]\nargs = "x"' },
       '/etc/a.toml: runtimes.runc.args: not a list of strings',
+    ],
+    [
+      'a switch that is none',
+      { toml: '[runtimes.runc]\nprivileged_without_host_devices = 1' },
+      '/etc/a.toml: runtimes.runc.privileged_without_host_devices: not true or false',
+    ],
+    [
+      'leave to use devices that are there',
+      { toml: '[runtimes.runc]\nprivileged_without_host_devices_all_devices_allowed = true' },
+      '/etc/a.toml: runtimes.runc.privileged_without_host_devices_all_devices_allowed: needs privileged_without_host_devices',
     ],
     [
       'a default that is not there',

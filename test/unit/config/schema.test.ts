@@ -126,7 +126,7 @@ describe('texts', () => {
 
   test('what is shown loads as the same configuration', () => {
     const config = load(
-      'root = "/srv/\\"g"\nrun_dir = "/run/g"\n[cni]\nbin_dirs = []\ntimeout_ms = "5s"\n[runtimes."a.b"]\nkind = "runsc"\nroot = "/x"\nargs = ["--q=\\"1\\""]',
+      'root = "/srv/\\"g"\nrun_dir = "/run/g"\n[cni]\nbin_dirs = []\ntimeout_ms = "5s"\n[runtimes."a.b"]\nkind = "runsc"\nroot = "/x"\nargs = ["--q=\\"1\\""]\nprivileged_without_host_devices = true\nprivileged_without_host_devices_all_devices_allowed = true',
     )
     expect(load(configShowToml(config))).toEqual(config)
     expect(configShowToml(config)).toContain('# from x.toml')

@@ -30,7 +30,7 @@ describe('the scenario', () => {
     expect(new Set(titles).size).toBe(titles.length)
     const words = new Set(titles.flatMap((t) => t.split(/\W+/)))
     const commands =
-      'version info pull images inspecti rmi imagefsinfo runp pods inspectp create start ps inspect logs exec stop rm stopp rmp run'
+      'version info pull images inspecti rmi imagefsinfo runp pods inspectp create start ps inspect logs exec stop rm stopp rmp run stats statsp metricsp metricdescs update events checkpoint config completion'
     for (const command of commands.split(' ')) expect([command, words.has(command)]).toEqual([command, true])
   })
 })

@@ -10,6 +10,7 @@ describe('the log', () => {
   test.each([
     ['the error, not the warning after it', `${line('error', 'no')}\n${line('warning', 'later')}\n`, 'no'],
     ['the last of two errors', `${line('error', 'first')}\n${line('error', 'second')}\n`, 'second'],
+    ['the last of two without a newline', line('error', 'first') + line('error', 'second'), 'second'],
     ['a line that is no JSON, as it is', 'panic: out of cheese\n', 'panic: out of cheese'],
     ['nothing of an empty log', '\n', ''],
   ])('gives %s', (_what, log, message) => {
@@ -32,6 +33,13 @@ describe('what a failure is the fault of', () => {
       'invalid',
       'bad-command',
     ],
+    [
+      'runsc',
+      'starting container: starting sub-container [/no]: creating process: failed to load /no: no such file or directory',
+      'invalid',
+      'bad-command',
+    ],
+    ['runsc', 'loading container: file does not exist', 'not-found', 'unknown-container'],
     ['runc', 'container does not exist', 'not-found', 'unknown-container'],
     [
       'runc',

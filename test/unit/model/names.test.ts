@@ -113,6 +113,15 @@ describe('cgroups of a pod', () => {
     const cgroup = podCgroup(driver, { parent, fallback }, podId(id))
     expect(containerCgroup(driver, { cgroup, requestedParent: parent }, id)).toEqual(expected)
   })
+
+  test('a runtime that keeps its limits below the scope', () => {
+    const cgroup = podCgroup('systemd', { parent: 'a.slice', fallback }, podId(id))
+    const pod = { cgroup, requestedParent: 'a.slice', subgroup: 'container' }
+    expect(containerCgroup('systemd', pod, id)).toEqual({
+      spec: `a.slice:gantry:${id}`,
+      path: `/a.slice/gantry-${id}.scope/container`,
+    })
+  })
 })
 
 test('keys tell attempts and namespaces apart', () => {

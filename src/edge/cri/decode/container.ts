@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** CreateContainer on the wire → CreateContainer command, or one Fault that lists every bad field. */
 import type { CreateContainer } from '../../../engine/containers/create.ts'
+import { parseCdiName } from '../../../model/cdi.ts'
 import type {
   ContainerConfig,
   ContainerSecurity,
@@ -39,7 +40,7 @@ function containerConfig(f: Fields, c: v1.ContainerConfig.$Properties | undefine
   const image = f.text('config.image.image', c?.image?.image, LIMITS.referenceBytes)
   if (image === '') f.bad('config.image.image', 'is required')
   if (c?.windows) f.unsupported('config.windows', 'this is a Linux node')
-  if ((c?.CDIDevices?.length ?? 0) > 0) f.unsupported('config.CDI_devices', 'CDI devices are not offered yet')
+  const cdi = cdiDevices(f, c)
   const words = (field: string, list: readonly string[] | null | undefined) => {
     const v = list ?? []
     if (v.some((w) => w.includes('\0'))) f.bad(field, 'has a NUL in it')
@@ -64,6 +65,7 @@ function containerConfig(f: Fields, c: v1.ContainerConfig.$Properties | undefine
     env: env(f, c?.envs),
     mounts: f.list('config.mounts', c?.mounts, LIMITS.mounts).map((m, i) => mount(f, i, m)),
     devices: f.list('config.devices', c?.devices, LIMITS.devices).map((d, i) => device(f, i, d)),
+    ...(cdi.length > 0 ? { cdiDevices: cdi } : {}),
     labels: f.map('config.labels', c?.labels),
     annotations: f.map('config.annotations', c?.annotations),
     logPath: f.relative('config.log_path', c?.logPath),
@@ -173,6 +175,23 @@ function device(f: Fields, index: number, d: v1.Device.$Properties): DeviceReque
     containerPath: f.path(`${field}.container_path`, d.containerPath) || hostPath,
     permissions,
   }
+}
+
+/** By the field, then by annotations `cdi.k8s.io/…` with names separated by commas, each once. */
+function cdiDevices(f: Fields, c: v1.ContainerConfig.$Properties | undefined): readonly string[] {
+  const listed = (c?.CDIDevices ?? []).map(
+    ({ name }, i) => [`config.CDI_devices[${i}].name`, name ?? ''] as const,
+  )
+  const annotated = Object.entries(c?.annotations ?? {})
+    .filter(([key]) => key.startsWith('cdi.k8s.io/'))
+    .flatMap(([key, names]) =>
+      names.split(',').map((n) => [`config.annotations["${clip(key)}"]`, n] as const),
+    )
+  const all = f.list('config.CDI_devices', [...listed, ...annotated], LIMITS.devices)
+  for (const [field, name] of all)
+    if (!parseCdiName(name))
+      f.bad(field, `"${clip(name)}" is not VENDOR/CLASS=DEVICE, the name of a CDI device`)
+  return [...new Set(all.map(([, name]) => name))]
 }
 
 function security(

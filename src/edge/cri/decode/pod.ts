@@ -2,6 +2,7 @@
 /** RunPodSandbox on the wire → RunPod: complete, frozen in meaning, or one Fault that lists every bad field. */
 import { isIP } from 'node:net'
 import type { RunPod } from '../../../engine/pods/run.ts'
+import { contradict, hostPortLabel } from '../../../model/host-ports.ts'
 import { clip } from '../../../model/ids.ts'
 import { LIMITS } from '../../../model/limits.ts'
 import type { DnsConfig, PodConfig, PodMetadata, PodNamespaces, PortMapping } from '../../../model/pod.ts'
@@ -34,9 +35,7 @@ function podConfig(f: Fields, c: v1.PodSandboxConfig.$Properties | undefined): P
     hostname: hostname(f, c?.hostname),
     logDirectory: f.path('config.log_directory', c?.logDirectory),
     dns: dns(f, c?.dnsConfig),
-    portMappings: f
-      .list('config.port_mappings', c?.portMappings, LIMITS.portMappings)
-      .map((p, i) => port(f, i, p)),
+    portMappings: ports(f, c?.portMappings),
     labels: f.map('config.labels', c?.labels),
     annotations: f.map('config.annotations', c?.annotations),
     cgroupParent: cgroupParent(f, linux?.cgroupParent),
@@ -91,16 +90,43 @@ function dns(f: Fields, d: v1.DNSConfig.$Properties | null | undefined): DnsConf
   }
 }
 
+/** Those of one pod must not contradict each other. */
+function ports(
+  f: Fields,
+  list: readonly v1.PortMapping.$Properties[] | null | undefined,
+): readonly PortMapping[] {
+  const all = f.list('config.port_mappings', list, LIMITS.portMappings).map((p, i) => port(f, i, p))
+  for (const [i, mapping] of all.entries()) {
+    const other = mapping.hostPort === 0 ? -1 : all.slice(0, i).findIndex((p) => contradict(p, mapping))
+    if (other >= 0)
+      f.bad(
+        `config.port_mappings[${i}]`,
+        `${hostPortLabel(mapping)} leads to ${mapping.containerPort}, but by port_mappings[${other}] elsewhere`,
+      )
+  }
+  return all
+}
+
 function port(f: Fields, index: number, p: v1.PortMapping.$Properties): PortMapping {
   const field = `config.port_mappings[${index}]`
-  const hostIp = f.text(`${field}.host_ip`, p.hostIp, 64)
-  if (hostIp !== '' && isIP(hostIp) === 0) f.bad(`${field}.host_ip`, `"${clip(hostIp)}" is not an address`)
-  return {
+  const mapping = {
     protocol: f.oneOf(`${field}.protocol`, p.protocol, ['tcp', 'udp', 'sctp'] as const),
     containerPort: Number(f.int(`${field}.container_port`, p.containerPort, MAX_PORT)),
     hostPort: Number(f.int(`${field}.host_port`, p.hostPort, MAX_PORT)),
-    hostIp,
+    hostIp: hostIp(f, `${field}.host_ip`, p.hostIp),
   }
+  if (mapping.hostPort > 0 && mapping.containerPort === 0)
+    f.bad(`${field}.container_port`, `is required with host_port ${mapping.hostPort}`)
+  return mapping
+}
+
+/** In the one form that each address has, so that equal ones are seen to be equal. */
+function hostIp(f: Fields, field: string, value: string | null | undefined): string {
+  const v = f.text(field, value, 64)
+  const family = v.includes('%') || /^::ffff:/i.test(v) ? 0 : isIP(v)
+  if (v !== '' && family === 0) f.bad(field, `"${clip(v)}" is not an address`)
+  if (v === '::1') f.unsupported(field, 'no packet from ::1 can leave the node: use 127.0.0.1')
+  return family === 6 ? new URL(`http://[${v}]`).hostname.slice(1, -1) : v
 }
 
 function cgroupParent(f: Fields, value: string | null | undefined): string {

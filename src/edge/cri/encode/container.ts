@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Containers as the CRI shows them; the entry of a list is encoded once per value and cached. */
 import type { Container, MountPropagation, VolumeRequest } from '../../../model/container.ts'
+import { formatReference, parseReference } from '../../../model/reference.ts'
 import type { Resources } from '../../../model/resources.ts'
 import { signalToCri } from '../../../model/signals.ts'
 import { v1 } from '../gen/api.js'
@@ -22,6 +23,19 @@ const imageSpec = (c: Container) => ({
   userSpecifiedImage: c.record.config.userSpecifiedImage,
 })
 
+/**
+ * For people: the name the pod was written with, whole. The kubelet creates by the image's ID, and shows what the
+ * status has here as the container's image.
+ */
+function imageName({ config, imageId }: Container['record']): string {
+  if (config.image !== imageId) return config.image
+  try {
+    return formatReference(parseReference(config.userSpecifiedImage))
+  } catch {
+    return config.image // an ID there too, or no name at all
+  }
+}
+
 /** The image's id as image_ref: PullImage answered with it. */
 const imageMount = ({ volumes = [] }: Container['record'], of: VolumeRequest, mount: number) => ({
   image: {
@@ -32,7 +46,7 @@ const imageMount = ({ volumes = [] }: Container['record'], of: VolumeRequest, mo
   imageSubPath: of.subPath,
 })
 
-function resources(r: Resources): v1.LinuxContainerResources.$Properties {
+export function resources(r: Resources): v1.LinuxContainerResources.$Properties {
   return {
     cpuPeriod: r.cpuPeriod,
     cpuQuota: r.cpuQuota,
@@ -69,7 +83,7 @@ export function containerStatus(c: Container): v1.ContainerStatus.$Properties {
     state: containerState(c),
     createdAt: record.createdAt,
     ...times(c),
-    image: imageSpec(c),
+    image: { ...imageSpec(c), image: imageName(record) },
     imageRef: record.imageRef,
     imageId: record.imageId,
     labels: { ...config.labels },

@@ -105,13 +105,32 @@ export interface ResolvedMount {
  * request after an earlier one. A request over a base mount replaces it and what lies below it.
  */
 export function allMounts(base: readonly OciMount[], wanted: readonly ResolvedMount[]): readonly OciMount[] {
-  const covers = (parent: string, path: string) => path === parent || path.startsWith(`${parent}/`)
   const kept = base.filter((b) => !wanted.some((w) => covers(w.request.containerPath, b.destination)))
-  const depth = (path: string) => path.split('/').filter((p) => p !== '').length
-  const ordered = wanted
-    .map((w, i) => ({ w, i }))
-    .sort((a, b) => depth(a.w.request.containerPath) - depth(b.w.request.containerPath) || a.i - b.i)
-  return [...kept, ...ordered.map(({ w }) => requested(w.request, w.source))]
+  return [...kept, ...wanted.map((w) => requested(w.request, w.source)).sort(byDepth)]
+}
+
+const covers = (parent: string, path: string) => path === parent || path.startsWith(`${parent}/`)
+const depth = (path: string) => path.split('/').filter((p) => p !== '').length
+
+/** Parents before children. */
+export function byDepth(a: OciMount, b: OciMount): number {
+  return depth(a.destination) - depth(b.destination)
+}
+
+/**
+ * The volumes that an image declares, in a container whose rootfs is read-only: each a piece of its own rootfs,
+ * writable, where `mounts` put nothing over it. `paths` have no links in them; '' is the root, which stays as it is.
+ */
+export function declaredVolumes(
+  paths: readonly string[],
+  rootfs: string,
+  mounts: readonly OciMount[],
+): readonly OciMount[] {
+  const free = paths.filter((p) => p !== '' && !mounts.some((m) => covers(m.destination, p)))
+  const options = ['rbind', 'rprivate', 'rw']
+  return [...new Set(free)]
+    .map((destination) => ({ destination, type: 'bind', source: `${rootfs}${destination}`, options }))
+    .sort(byDepth)
 }
 
 /** `mounts` with the sources that are known only now: of image volumes, once these are mounted. */

@@ -74,6 +74,16 @@ export interface OciIdMaps {
   readonly gidMappings: readonly OciIdMap[]
 }
 
+export interface OciHook {
+  readonly path: string
+  readonly args?: readonly string[]
+  readonly env?: readonly string[]
+  readonly timeout?: number
+}
+
+/** By their kind: prestart, createRuntime, … */
+export type OciHooks = Readonly<Partial<Record<string, readonly OciHook[]>>>
+
 export interface OciSpec {
   readonly ociVersion: string
   readonly process: OciProcess
@@ -81,6 +91,7 @@ export interface OciSpec {
   readonly hostname?: string
   readonly mounts: readonly OciMount[]
   readonly annotations?: Readonly<Record<string, string>>
+  readonly hooks?: OciHooks
   readonly linux: Partial<OciIdMaps> & {
     readonly namespaces: readonly { readonly type: string; readonly path?: string }[]
     readonly resources: OciResources

@@ -2,7 +2,8 @@
 /** The wrapper around every call: who ended it, what is answered, what is logged, and that nothing stays behind. */
 import { EventEmitter, getEventListeners } from 'node:events'
 import { Metadata, status } from '@grpc/grpc-js'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
+import { act } from '../../../../src/base/act.ts'
 import { Fault, type FaultKind } from '../../../../src/base/fault.ts'
 import type { Log, LogFields } from '../../../../src/base/log.ts'
 import { abortFault, childScope, type Scope } from '../../../../src/base/scope.ts'
@@ -115,6 +116,42 @@ describe('the answer', () => {
       },
     ])
     expect(left).toBe(0)
+  })
+
+  test('that took long says where the time went, unless the call is meant to wait', async () => {
+    for (const [rpc, events] of [
+      ['CreateContainer', ['slow-call']],
+      ['StopContainer', ['call']],
+      ['GetContainerEvents', ['call']],
+    ] as const) {
+      let clock = 0
+      const now = vi.spyOn(performance, 'now').mockImplementation(() => clock)
+      try {
+        const { lines, daemon } = listening()
+        const scope = openCall(daemon, new Incoming(), rpc)
+        await answer(scope, rpc, async () => {
+          for (const [name, ms] of [
+            ['rootfs', 5000],
+            ['bundle', 30],
+            ['rootfs', 200],
+          ] as const)
+            await act(scope, { work: 'create', name }, async () => {
+              clock += ms
+            })
+        })
+        const told = lines.filter((l) => l.event !== 'act')
+        expect(told.map((l) => l.event)).toEqual(events)
+        if (rpc === 'CreateContainer')
+          expect(told).toMatchObject([
+            {
+              level: 'warn',
+              fields: { ms: 5230, stages: { 'create:rootfs': 5200, 'create:bundle': 30 } },
+            },
+          ])
+      } finally {
+        now.mockRestore()
+      }
+    }
   })
 
   test('of a call that was cancelled closes its scope too', async () => {

@@ -145,6 +145,27 @@ describe('every bad field is named', () => {
       /host_ip: "lo" is not an address/,
     ],
     [
+      'a host address in a form for IPv4 inside of IPv6',
+      () => decode({ portMappings: [{ hostIp: '::ffff:1.2.3.4' }] }),
+      /host_ip: "::ffff:1\.2\.3\.4" is not an address/,
+    ],
+    [
+      'a host port without a port of the container',
+      () => decode({ portMappings: [{ hostPort: 80 }] }),
+      /port_mappings\[0\]\.container_port: is required with host_port 80/,
+    ],
+    [
+      'a host port that leads to two ports',
+      () =>
+        decode({
+          portMappings: [
+            { hostPort: 80, containerPort: 80, hostIp: 'fd00::1' },
+            { hostPort: 80, containerPort: 81, hostIp: 'FD00:0::1' },
+          ],
+        }),
+      /port_mappings\[1\]: \[fd00::1\]:80\/tcp leads to 81, but by port_mappings\[0\] elsewhere/,
+    ],
+    [
       'too many ports',
       () => decode({ portMappings: many(1025, {}) }),
       /config\.port_mappings: has more than 1024/,

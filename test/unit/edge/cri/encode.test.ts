@@ -123,6 +123,20 @@ describe('a container', () => {
     expect(back).toMatchObject({ createdAt: at, startedAt: at, stopSignal: 23, imageRef: wanted.imageRef })
   })
 
+  test.each([
+    ['app', 'docker.io/library/app:latest'],
+    ['registry.test/app@sha256:'.concat('a'.repeat(64)), 'registry.test/app@sha256:'.concat('a'.repeat(64))],
+    ['', 'sha256:1'],
+    ['no name!', 'sha256:1'],
+  ])('made from the ID of its image, for %j, it shows the name %j', (userSpecifiedImage, image) => {
+    const { record } = container()
+    const byId = { ...record, config: { ...record.config, image: record.imageId, userSpecifiedImage } }
+    expect(containerStatus(container(undefined, { record: byId })).image).toEqual({
+      image,
+      userSpecifiedImage,
+    })
+  })
+
   test.each<[string, ContainerState, ReturnType<typeof containerStatus>]>([
     ['created', created(process), { state: 0 }],
     ['running', running(process, at), { state: 1, startedAt: at }],

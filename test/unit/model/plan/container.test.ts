@@ -161,6 +161,11 @@ test('cgroup, rootfs and version come from names and facts', () => {
   const pod = { ...inputs.pod, cgroup, config: { ...inputs.pod.config, cgroupParent: 'a.slice' } }
   const systemd = spec({ facts: { cgroupDriver: 'systemd' }, inputs: { pod } })
   expect(systemd.linux.cgroupsPath).toBe(`a.slice:gantry:${'cd'.repeat(32)}`)
+  expect(systemd.annotations).toBeUndefined()
+  const below = { handler: { scopeSubgroup: 'container' }, inputs: { pod } }
+  const annotated = (facts: object) => spec({ ...below, facts }).annotations
+  expect(annotated({ cgroupDriver: 'systemd' })).toEqual({ 'run.oci.systemd.subgroup': 'container' })
+  expect(annotated({ cgroupDriver: 'systemd', cgroupVersion: 1 })).toBeUndefined()
 })
 
 test('the spec is JSON as it is: nothing is lost on the way to the bundle', () => {

@@ -6,6 +6,7 @@ import {
   allMounts,
   baseMounts,
   checkMount,
+  declaredVolumes,
   rootfsPropagation,
   withSources,
 } from '../../../../src/model/plan/spec/mounts.ts'
@@ -156,5 +157,30 @@ describe('what a mount may ask for', () => {
 
   test('recursive, read-only and private', () => {
     expect(() => checkMount(request('/a', { recursiveReadOnly: true, readonly: true }), can)).not.toThrow()
+  })
+})
+
+describe('volumes that an image declares, under a read-only rootfs', () => {
+  const mounts = allMounts(baseMounts(plain), resolved(request('/data/in'), request('/mine')))
+  const volumes = (...paths: string[]) => declaredVolumes(paths, '/run/rootfs', mounts)
+
+  test('are pieces of that rootfs, parents first, each once', () => {
+    expect(volumes('/a/b', '/a', '/a')).toEqual(
+      ['/a', '/a/b'].map((destination) => ({
+        destination,
+        type: 'bind',
+        source: `/run/rootfs${destination}`,
+        options: ['rbind', 'rprivate', 'rw'],
+      })),
+    )
+  })
+
+  test('are hidden by what is mounted there or above, not by what is mounted below', () => {
+    expect(places(volumes('/mine', '/mine/deep', '/data/in', '/data', '/mine2'))).toEqual(['/data', '/mine2'])
+  })
+
+  test('are nothing where every container has something of its own, and not the root', () => {
+    expect(volumes('', '/proc', '/proc/sys', '/dev/shm', '/sys', '/etc/hosts')).toEqual([])
+    expect(places(volumes('/etc'))).toEqual(['/etc'])
   })
 })

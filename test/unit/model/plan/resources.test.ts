@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Resources and devices of an OCI spec: the rules, and what they never let through. */
 import { describe, expect, test } from 'vitest'
+import { planSpec } from '../../../../src/model/plan/container.ts'
 import type { HostDevice } from '../../../../src/model/plan/spec/devices.ts'
-import { planDevices } from '../../../../src/model/plan/spec/devices.ts'
+import { placed, planDevices } from '../../../../src/model/plan/spec/devices.ts'
 import { ociResources } from '../../../../src/model/plan/spec/resources.ts'
 import { noResources, type Resources } from '../../../../src/model/resources.ts'
+import { planInputs } from '../../../support/plan-inputs.ts'
 
 const v2 = { cgroupVersion: 2 as const, swapAccounting: true, hugepageSizes: ['2MB', '1GB'] }
 const plan = (r: Partial<Resources>, facts: Partial<Parameters<typeof ociResources>[1]> = {}) =>
@@ -123,6 +125,32 @@ describe('devices', () => {
       ['/dev/a', '/dev/b'],
       [{ allow: true, access: 'rwm' }],
     ])
+  })
+
+  test('privileged without the node’s devices: none of them, and leave to use any, or neither', () => {
+    const planned = (privilegedDevices?: 'allowed' | 'own') =>
+      planSpec(
+        planInputs({
+          security: { privileged: true },
+          pod: { privileged: true },
+          handler: privilegedDevices ? { privilegedDevices } : {},
+          inputs: { hostDevices: privilegedDevices ? [] : [device('/dev/a', 1)] },
+        }),
+      ).linux
+    expect(planned().devices?.map((d) => d.path)).toEqual(['/dev/a'])
+    expect([planned('allowed').devices, planned('own').devices]).toEqual([undefined, undefined])
+    const any = [{ allow: true, access: 'rwm' }]
+    expect([planned().resources.devices, planned('allowed').resources.devices]).toEqual([any, any])
+    expect(planned('own').resources.devices).toEqual(planDevices([], new Map(), undefined).rules)
+  })
+
+  test('in a user namespace one with another path inside is bound, as runtimes take its path for the host’s', () => {
+    const found = new Map([['/dev/a', [device('/dev/a', 1)]]])
+    const plan = planDevices([wanted('/dev/a', '/dev/b'), wanted('/dev/a', '/dev/a')], found, undefined)
+    expect(placed(plan, false)).toEqual({ ...plan, mounts: [] })
+    const { nodes, mounts, rules } = placed(plan, true)
+    expect([nodes.map((n) => n.path), rules]).toEqual([['/dev/a'], plan.rules])
+    expect(mounts).toMatchObject([{ destination: '/dev/b', type: 'bind', source: '/dev/a' }])
   })
 
   test('a path that is no device is refused by name', () => {
