@@ -4,17 +4,8 @@
  * of the registry, what is on disk afterwards, and that the next pull works.
  */
 import { randomBytes } from 'node:crypto'
-import {
-  mkdir,
-  mkdtemp,
-  readdir,
-  readFile,
-  readlink,
-  rm,
-  symlink,
-  truncate,
-  writeFile,
-} from 'node:fs/promises'
+import { readlinkSync } from 'node:fs'
+import { mkdir, mkdtemp, readdir, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
@@ -236,13 +227,14 @@ describe('a pull that does not end', () => {
     serve(...small)
     const made = (await pull()).layers.map((layer) => layer.chainId)
     const mark = join(layers.root, `${made[0]?.slice(7)}`, 'unsynced')
-    await expect(readlink(mark)).resolves.toMatch(/^[0-9a-f-]{36}$/)
+    expect(readlinkSync(mark)).toMatch(/^[0-9a-f-]{36}$/)
     await layers.settle(made)
-    await expect(readlink(mark)).rejects.toThrow('ENOENT')
+    expect(() => readlinkSync(mark)).toThrow('ENOENT')
     await symlink('another-boot', mark)
+    const read = await Promise.all(made.map((id) => layers.read(id)))
+    expect(read.map((facts) => facts !== undefined)).toEqual(made.map((_, i) => i > 0))
     await layers.dropUnsynced()
-    expect(await layers.list()).toEqual(expect.arrayContaining(made.slice(1)))
-    expect(await layers.list()).toHaveLength(made.length - 1)
+    expect((await layers.list()).sort()).toEqual(made.slice(1).sort())
     expect((await pull()).layersHad).toBe(made.length - 1)
   })
 })
