@@ -9,7 +9,8 @@ import { cpuMs } from './processes.ts'
 import { pool, repeat, type Turn } from './suites.ts'
 import type { Pod } from './workload.ts'
 
-const CALLS = 30
+/** Counted, after as many that are not. The answers for pods take some runtimes seconds. */
+const CALLS = { ListContainerStats: 30, ListPodSandboxStats: 10, ListPodSandboxMetrics: 5 } as const
 const POLLED_S = 20
 
 async function polling(turn: Turn): Promise<void> {
@@ -39,8 +40,8 @@ export async function statistics(turn: Turn): Promise<void> {
   })
   for (const rpc of ['ListContainerStats', 'ListPodSandboxStats', 'ListPodSandboxMetrics'] as const) {
     // As after some minutes of a kubelet's polling: the code of both ends is compiled.
-    for (let i = 0; i < CALLS; i++) await turn.target.client.call(rpc).catch(() => {})
-    await repeat(turn, `stats.${rpc}`, { rpc, count: CALLS })
+    for (let i = 0; i < CALLS[rpc] && !signal.aborted; i++) await turn.target.client.call(rpc).catch(() => {})
+    await repeat(turn, `stats.${rpc}`, { rpc, count: CALLS[rpc] })
   }
   await polling(turn)
   await pool(pods.length, options.width, async (index) => {

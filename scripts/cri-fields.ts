@@ -12,7 +12,8 @@ import protobuf from 'protobufjs'
 const proto = join(dirname(dirname(fileURLToPath(import.meta.url))), 'proto/runtime/v1/api.proto')
 const TOPS = ['PodSandboxConfig', 'ContainerConfig', 'LinuxContainerResources'] as const
 
-/** `honoured`: it has its effect. `refused`: setting it is an error that names it. `recorded`: kept and given back. */
+/** `honoured`: it has its effect. `refused`: setting it is an error that names it. `recorded`: taken, checked,
+ * and given back where the CRI has a place for it; nothing here obeys it. */
 export type Fate = 'honoured' | 'refused' | 'recorded'
 
 export interface Row {
@@ -37,12 +38,15 @@ const limits = it('resources')
 const mounts = it('containers-mounts')
 const images = it('images-run')
 const cdi = it('cdi')
+const state = it('state')
 const userns = it('user-namespaces')
 const streaming = it('streaming')
 const planned = (file: string) => row('honoured', `test/unit/model/plan/${file}.test.ts`)
+const selinux = planned('selinux')
 const vm = (file: string) => row('honoured', `test/vm/guest/${file}.test.ts`)
 const refused = row('refused', DECODE)
 const recorded = row('recorded', DECODE)
+const shown = row('recorded', 'test/integration/state.test.ts')
 
 const PROFILE = { profile_type: security(), localhost_ref: security() }
 const METADATA = 'part of the identity and of the name that the log and errors show'
@@ -55,16 +59,16 @@ export const fates: Readonly<Record<string, Readonly<Record<string, Row>>>> = {
     log_directory: containers('logs are written below it'),
     dns_config: pods("the resolv.conf of every container; the copy of the node's without it"),
     port_mappings: hostports('by the network where a plugin of it can, else by gantry'),
-    labels: recorded('given back and filtered by'),
-    annotations: recorded('given back; kubernetes.io/…-bandwidth reaches the network'),
+    labels: shown('given back and filtered by'),
+    annotations: shown('given back; kubernetes.io/…-bandwidth reaches the network'),
     linux: pods(),
     windows: refused('this is a runtime for Linux'),
   },
   PodSandboxMetadata: {
-    name: pods(METADATA),
-    uid: pods(METADATA),
-    namespace: pods(METADATA),
-    attempt: pods(METADATA),
+    name: state(METADATA),
+    uid: state(METADATA),
+    namespace: state(METADATA),
+    attempt: state(METADATA),
   },
   DNSConfig: { servers: pods(), searches: pods(), options: pods() },
   PortMapping: {
@@ -74,7 +78,7 @@ export const fates: Readonly<Record<string, Readonly<Record<string, Row>>>> = {
     host_ip: hostports('every address of the node when empty; ::1 is refused'),
   },
   LinuxPodSandboxConfig: {
-    cgroup_parent: pods('a path, or a slice for the systemd driver'),
+    cgroup_parent: vm('resources')('a path, or a slice for the systemd driver'),
     security_context: pods(),
     sysctls: pods('in the namespace they belong to; refused where the pod shares it with the node'),
     overhead: limits('added to resources'),
@@ -84,7 +88,7 @@ export const fates: Readonly<Record<string, Readonly<Record<string, Row>>>> = {
   },
   LinuxSandboxSecurityContext: {
     namespace_options: pods(),
-    selinux_options: planned('selinux')(
+    selinux_options: selinux(
       'where SELinux is on: what containers do not say themselves, and their common level',
     ),
     run_as_user: recorded('no process of ours runs in a pod but the init of a shared PID namespace'),
@@ -92,16 +96,16 @@ export const fates: Readonly<Record<string, Readonly<Record<string, Row>>>> = {
     readonly_rootfs: recorded('as run_as_user'),
     supplemental_groups: recorded('as run_as_user'),
     supplemental_groups_policy: recorded('as run_as_user'),
-    privileged: pods('containers of the pod may be privileged'),
+    privileged: security('containers of the pod may be privileged'),
     seccomp: planned('pod')('the profile of the init of a shared PID namespace'),
     apparmor: recorded('as run_as_user'),
     seccomp_profile_path: planned('pod')('when seccomp is absent'),
   },
   NamespaceOption: {
     network: pods('of the pod; the same field of a container is that of its pod'),
-    pid: it('containers')('POD, CONTAINER, NODE, TARGET'),
+    pid: pods('POD, CONTAINER, NODE, TARGET'),
     ipc: pods('of the pod; the same field of a container is that of its pod'),
-    target_id: containers('with TARGET'),
+    target_id: pods('with TARGET'),
     userns_options: userns('of the pod; in a container it has to say the same'),
   },
   UserNamespace: {
@@ -114,7 +118,7 @@ export const fates: Readonly<Record<string, Readonly<Record<string, Row>>>> = {
     container_id: refused('anything but 0'),
     length: userns(),
   },
-  SELinuxOption: { user: recorded(), role: recorded(), type: recorded(), level: recorded() },
+  SELinuxOption: { user: selinux(), role: selinux(), type: selinux(), level: selinux() },
   Int64Value: { value: security() },
   SecurityProfile: PROFILE,
   LinuxContainerResources: {
@@ -125,8 +129,8 @@ export const fates: Readonly<Record<string, Readonly<Record<string, Row>>>> = {
     oom_score_adj: limits(
       'raised to the lowest value that the daemon itself may set, with one warning at its start; 0 in an update: as it is',
     ),
-    cpuset_cpus: containers(),
-    cpuset_mems: containers(),
+    cpuset_cpus: limits(),
+    cpuset_mems: limits(),
     hugepage_limits: planned('resources')(
       'a limit above 0 is refused where the machine cannot limit that size',
     ),
@@ -155,8 +159,8 @@ export const fates: Readonly<Record<string, Readonly<Record<string, Row>>>> = {
     envs: containers("over the image's"),
     mounts: mounts(),
     devices: mounts('a folder stands for all devices below it'),
-    labels: recorded('given back and filtered by'),
-    annotations: recorded('given back; those of cdi.k8s.io/ name CDI devices'),
+    labels: shown('given back and filtered by'),
+    annotations: shown('given back; those of cdi.k8s.io/ name CDI devices'),
     log_path: containers('below the log directory of the pod'),
     stdin: streaming(),
     stdin_once: streaming(),
@@ -166,7 +170,7 @@ export const fates: Readonly<Record<string, Readonly<Record<string, Row>>>> = {
     CDI_devices: cdi('read from cdi_spec_dirs with each request'),
     stop_signal: containers("before the image's; else TERM"),
   },
-  ContainerMetadata: { name: containers(METADATA), attempt: containers(METADATA) },
+  ContainerMetadata: { name: state(METADATA), attempt: state(METADATA) },
   ImageSpec: {
     image: images('a name, a digest, or the beginning of an id'),
     annotations: recorded(),
@@ -197,8 +201,8 @@ export const fates: Readonly<Record<string, Readonly<Record<string, Row>>>> = {
   LinuxContainerSecurityContext: {
     capabilities: security(),
     privileged: security(),
-    namespace_options: containers(),
-    selinux_options: planned('selinux')('where SELinux is on'),
+    namespace_options: pods(),
+    selinux_options: selinux('where SELinux is on'),
     run_as_user: security(),
     run_as_group: security('refused without run_as_user or run_as_username'),
     run_as_username: security("looked up in the image's passwd"),
@@ -289,7 +293,7 @@ export function fieldsPage(): string {
     '',
     '# Fields of the CRI',
     '',
-    `Every field of the configurations of pods and containers, and what becomes of it: ${count('honoured')} are honoured, ${count('refused')} are refused by an error that names them, ${count('recorded')} are recorded only: kept, and given back where the CRI has a place for them. None is ignored without a word. The proof is a file below \`test/\`.`,
+    `Every field of the configurations of pods and containers, and what becomes of it: ${count('honoured')} are honoured, ${count('refused')} are refused by an error that names them, ${count('recorded')} are recorded only: taken, checked, and given back where the CRI has a place for them, as nothing here has a use for them. None is ignored without a word. The proof is a file below \`test/\`.`,
     ...lines,
     '',
   ].join('\n')

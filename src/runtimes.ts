@@ -12,6 +12,7 @@ import { ociRuntime } from './host/oci-runtime/runtime.ts'
 import type { HostFacts, PrivilegedDevices, RuntimeProgram } from './model/facts.ts'
 import { folders } from './model/names.ts'
 import { type OperatorSpec, parseBaseSpec } from './model/plan/spec/operator.ts'
+import { roots } from './places.ts'
 
 /** Absolute paths of the configured runtimes; a default one that is not installed is left out. */
 export async function runtimePrograms(config: Config): Promise<readonly RuntimeProgram[]> {
@@ -83,7 +84,7 @@ export function ociRuntimes(
   config: Config,
   { native, facts, keeper, found }: RuntimeParts,
 ): ReadonlyMap<string, OciRuntime> {
-  const all = folders({ root: config.root, run: config.runDir })
+  const all = folders(roots(config))
   const runtimes = new Map<string, OciRuntime>()
   for (const program of found) {
     const { handler } = program

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What watches the daemon, as it is configured: the watchdog always, metrics and traces where they are switched on. */
 import { hostname } from 'node:os'
-import { fileURLToPath } from 'node:url'
 import type { Scope } from './base/scope.ts'
 import type { Config } from './config/schema.ts'
 import type { Native } from './host/native.ts'
 import type { Notify } from './notify.ts'
 import type { ObserveSettings } from './observe-worker/protocol.ts'
+import { workerFile } from './places.ts'
 import { daemonState, type SnapshotOf } from './snapshot.ts'
 import { VERSION } from './version.ts'
 import { watchdog } from './watchdog.ts'
@@ -25,6 +25,7 @@ export interface WatchingOptions {
   readonly all: SnapshotOf
 }
 
+/** Metrics and traces come up later, by themselves; what keeps them from it is logged. */
 export async function startWatching(daemon: Scope, options: WatchingOptions): Promise<Watching> {
   const { config, native, notify, json, all } = options
   const { jobMs } = config.watchdog
@@ -34,7 +35,7 @@ export async function startWatching(daemon: Scope, options: WatchingOptions): Pr
   const observing =
     settings &&
     (await import('./observe.ts')).startObserving(daemon, {
-      program: { native, node: process.execPath, worker: fileURLToPath(workerFile) },
+      program: { native, node: process.execPath, worker: workerFile('observe-worker') },
       cwd: config.runDir,
       settings,
       state: (lag) => daemonState(all, lag),
@@ -46,11 +47,6 @@ export async function startWatching(daemon: Scope, options: WatchingOptions): Pr
     },
   }
 }
-
-const workerFile = new URL(
-  `./observe-worker.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`,
-  import.meta.url,
-)
 
 /** What the observe worker is told; undefined: neither metrics nor traces are switched on. */
 function observeSettings({ metrics, traces }: Config): ObserveSettings | undefined {
@@ -65,7 +61,7 @@ function observeSettings({ metrics, traces }: Config): ObserveSettings | undefin
   }
 }
 
-/** The files of a server that may have TLS. */
+/** The files of a server that may have TLS: none without a certificate. */
 export function tlsOf(group: Config['streaming'] | Config['metrics']) {
   const { tlsCertFile: certFile, tlsKeyFile: keyFile, tlsClientCaFile } = group
   const clientCaFile = tlsClientCaFile === '' ? undefined : tlsClientCaFile

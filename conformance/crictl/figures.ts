@@ -34,7 +34,11 @@ function usageSteps(s: Subject, made: Made): Step[] {
       name: 'stats has processor, memory and disk of a container, found by a prefix of its ID',
       run: async () => {
         await begin(s, made)
-        const stats = await crictl.json('stats', '-o', 'json', printed(made.container))
+        // What a container has written is counted behind its start.
+        const stats = await until(
+          () => crictl.json('stats', '-o', 'json', printed(made.container)),
+          (all) => at(all, 'stats', 0, 'writableLayer', 'usedBytes', 'value') !== undefined,
+        )
         const [one, ...others] = listAt(stats, 'stats')
         assert.equal(others.length, 0)
         assert.equal(at(one, 'attributes', 'id'), made.container)

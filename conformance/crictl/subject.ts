@@ -51,9 +51,9 @@ export function containerFile(s: Subject, name: string, script: string): unknown
   }
 }
 
-/** Until `ask` gives something for which `good` holds, at most 10 s; gives that, or the last. */
+/** Until `ask` gives something for which `good` holds, at most 30 s; gives that, or the last. */
 export async function until<T>(ask: () => Promise<T>, good: (value: T) => boolean): Promise<T> {
-  const endMs = performance.now() + 10_000
+  const endMs = performance.now() + 30_000
   for (;;) {
     const value = await ask()
     if (good(value) || performance.now() > endMs) return value

@@ -8,17 +8,17 @@ import { createHash } from 'node:crypto'
 import { readdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect } from 'vitest'
 import { startChild, waitUntil } from '../../test/support/child.ts'
-import { buildMs, container, isReady, type Node, noKubelet, placeOf, startNode, stay } from './node.ts'
+import { container, isReady, type Node, placeOf, stay } from './node.ts'
+import { kubeletSuite } from './suite.ts'
 
 let n: Node
 const streamclient = join(dirname(import.meta.dirname), 'bin/streamclient')
 const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex')
 
-beforeAll(async () => {
-  if (noKubelet !== undefined) return
-  n = await startNode()
+const kubelet = kubeletSuite({}, async (node) => {
+  n = node
   const forked = container('echo', 'exec nc -ll -p 7000 -e cat')
   await n.put('api', [
     container('c', stay),
@@ -26,8 +26,7 @@ beforeAll(async () => {
     container('in', 'cat; sleep 3600', { stdin: true, stdinOnce: true }),
   ])
   await n.until('api', isReady)
-}, buildMs)
-afterAll(() => n?.end(), 120_000)
+})
 
 interface Outcome {
   readonly sentSHA256?: string
@@ -43,12 +42,6 @@ async function stream(verb: 'exec' | 'forward', flags: readonly string[], url: s
   const outcome: Outcome = JSON.parse(stdout)
   return outcome
 }
-
-const kubelet = (name: string, run: () => Promise<void>) =>
-  it(name, async ({ skip }) => {
-    if (noKubelet !== undefined) skip(noKubelet)
-    await run()
-  })
 
 for (const transport of ['spdy', 'websocket'])
   describe(`over ${transport}`, () => {

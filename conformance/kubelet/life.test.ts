@@ -5,38 +5,20 @@
  */
 import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterAll, beforeAll, expect, it } from 'vitest'
+import { expect } from 'vitest'
 import { waitUntil } from '../../test/support/child.ts'
-import {
-  buildMs,
-  type ContainerStatus,
-  container,
-  isOver,
-  isReady,
-  type Node,
-  noKubelet,
-  of,
-  startNode,
-  stay,
-} from './node.ts'
+import { type ContainerStatus, container, isOver, isReady, type Node, of, stay } from './node.ts'
+import { kubeletSuite } from './suite.ts'
 
 let n: Node
 /** A folder of the node that pods write to, so that what they did is seen after their end. */
 let notes: string
 
-beforeAll(async () => {
-  if (noKubelet !== undefined) return
-  n = await startNode()
+const kubelet = kubeletSuite({}, async (node) => {
+  n = node
   notes = join(n.scenario.workspace.root, 'notes')
   await mkdir(notes)
-}, buildMs)
-afterAll(() => n?.end(), 120_000)
-
-const kubelet = (name: string, run: () => Promise<void>) =>
-  it(name, async ({ skip }) => {
-    if (noKubelet !== undefined) skip(noKubelet)
-    await run()
-  })
+})
 
 const noted = { volumeMounts: [{ name: 'notes', mountPath: '/notes' }] }
 const volumes = () => [{ name: 'notes', hostPath: { path: notes, type: 'Directory' } }]
@@ -183,3 +165,15 @@ kubelet('an edited manifest makes the pod anew, with what was edited', async () 
   expect(of(second, 'c').restartCount).toBe(0)
   expect(await n.sh('edited', 'c', 'echo $V')).toBe('2\n')
 })
+
+for (const [what, reason] of [
+  [
+    'a running container is resized in place',
+    'a kubelet without an API server refuses to resize a static pod',
+  ],
+  [
+    'node shutdown ends the pods in the order of their priority',
+    'needs logind on the system bus to announce it',
+  ],
+] as const)
+  kubelet(what, async (skip) => skip(reason))

@@ -14,12 +14,7 @@ import { waitUntil } from '../../test/support/child.ts'
 import { execSync } from '../../test/support/cri-requests.ts'
 import { expectNoLeaks } from '../../test/support/leak-check.ts'
 import { type Scenario, type ScenarioOptions, startScenario } from '../../test/support/scenario.ts'
-import { buildTools } from '../crictl/crictl.ts'
-import { type Kubelet, kubeletVersion, nodeName, startKubelet } from './kubelet.ts'
-
-/** Why this machine cannot run the kubelet, or undefined. Builds it if need be, ten minutes on two cores. */
-export const noKubelet = await buildTools(`kubelet-${kubeletVersion}`, 'streamclient')
-export const buildMs = 1_500_000
+import { type Kubelet, nodeName, startKubelet } from './kubelet.ts'
 
 interface Ended {
   readonly exitCode: number

@@ -3,24 +3,18 @@
  * What the kubelet decides by the runtime's figures: its summary, pods that take more disk than they may, and a
  * disk that is full, as it is told, for which unused images go first.
  */
-import { afterAll, beforeAll, expect, it } from 'vitest'
+import { expect } from 'vitest'
 import { names } from '../../test/images/catalog.ts'
 import { waitUntil } from '../../test/support/child.ts'
 import { ensureImage } from '../../test/support/cri-requests.ts'
-import { buildMs, container, isReady, type Node, noKubelet, startNode, stay } from './node.ts'
+import { container, isReady, type Node, stay } from './node.ts'
+import { kubeletSuite } from './suite.ts'
 
 let n: Node
 
-beforeAll(async () => {
-  if (noKubelet === undefined) n = await startNode({ pushed: [names.hello] })
-}, buildMs)
-afterAll(() => n?.end(), 120_000)
-
-const kubelet = (name: string, run: () => Promise<void>) =>
-  it(name, async ({ skip }) => {
-    if (noKubelet !== undefined) skip(noKubelet)
-    await run()
-  })
+const kubelet = kubeletSuite({ pushed: [names.hello] }, async (node) => {
+  n = node
+})
 
 interface Summary {
   readonly pods: readonly {

@@ -6,16 +6,16 @@
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterAll, beforeAll, expect, it } from 'vitest'
+import { expect } from 'vitest'
 import { waitUntil } from '../../test/support/child.ts'
-import { buildMs, container, idOf, isReady, type Node, noKubelet, of, startNode, stay } from './node.ts'
+import { container, idOf, isReady, type Node, of, stay } from './node.ts'
+import { kubeletSuite } from './suite.ts'
 
 let n: Node
 const pods = ['plain', 'shared', 'node', 'probed'] as const
 
-beforeAll(async () => {
-  if (noKubelet !== undefined) return
-  n = await startNode()
+const kubelet = kubeletSuite({}, async (node) => {
+  n = node
   await n.put('plain', [container('a', stay), container('b', stay)], {
     initContainers: [container('side', stay, { restartPolicy: 'Always' })],
   })
@@ -33,8 +33,7 @@ beforeAll(async () => {
     }),
   ])
   for (const pod of pods) await n.until(pod, isReady)
-}, buildMs)
-afterAll(() => n?.end(), 120_000)
+})
 
 /** What must not change: IDs, counts and start times of all containers, and the address. */
 async function lives(): Promise<unknown> {
@@ -64,8 +63,7 @@ const scenarios: Readonly<Record<string, () => Promise<unknown>>> = {
 }
 
 for (const [what, happen] of Object.entries(scenarios))
-  it(`pods live on as they were when the ${what}`, async ({ skip }) => {
-    if (noKubelet !== undefined) skip(noKubelet)
+  kubelet(`pods live on as they were when the ${what}`, async () => {
     const before = await lives()
     await happen()
     await sleep(6000) // three rounds of the kubelet's: what it would restart it has begun to
@@ -73,13 +71,7 @@ for (const [what, happen] of Object.entries(scenarios))
     expect(await n.sh('plain', 'b', 'hostname')).toBe('plain-node1\n')
   })
 
-const test = (name: string, run: () => Promise<void>) =>
-  it(name, async ({ skip }) => {
-    if (noKubelet !== undefined) skip(noKubelet)
-    await run()
-  })
-
-test('a container that ends while the runtime is away is started again, once', async () => {
+kubelet('a container that ends while the runtime is away is started again, once', async () => {
   await n.put('ends', [container('c', `echo started; ${stay}`), container('other', stay)])
   const before = await n.until('ends', isReady)
   const id = idOf(before, 'c')
@@ -96,7 +88,7 @@ test('a container that ends while the runtime is away is started again, once', a
   expect(later.podIP).toBe(before.podIP)
 })
 
-test('a pod whose manifest goes while kubelet and runtime are away is taken down', async () => {
+kubelet('a pod whose manifest goes while kubelet and runtime are away is taken down', async () => {
   await n.put('goes', [container('c', stay)])
   await n.until('goes', isReady)
   await n.kubelet.stop()

@@ -201,8 +201,12 @@ static bool run_groups(Job *memory) {
     }
     batch->over = true;
     for (uint32_t i = 0; i < batch->count; i++) batch->groups[i].final = batch->groups[i].done;
+    if (!started) {
+        leave(batch); // groups_result, which does otherwise, is not called
+        return fail_code(&memory->fail, err, "pthread_create", NULL);
+    }
     pthread_mutex_unlock(&batch->lock);
-    return started || fail_code(&memory->fail, err, "pthread_create", NULL);
+    return true;
 }
 
 static napi_value refusal(napi_env env, int err) {

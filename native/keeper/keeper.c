@@ -210,6 +210,7 @@ static int end_exec(const char *first) {
     char line[1024], uid[32];
     while (table && fgets(line, sizeof line, table) && n < PIDS_MAX)
         if (sscanf(line, "%31s %d %d", uid, &pids[n], &parents[n]) == 3) n++;
+    if (table) fclose(table);
     finish(ps);
     int leader = atoi(first);
     for (bool more = true; more;) {

@@ -80,11 +80,13 @@ export function processes(native: Native, bootId: string): Processes {
     async gone(scope, p) {
       const fd = open(p)
       if (fd === undefined) return
-      const ended = native.pidfdWait(fd)
-      ended.then(
-        () => native.close(fd),
-        () => native.close(fd),
-      )
+      let ended: Promise<void>
+      try {
+        ended = native.pidfdWait(fd)
+      } finally {
+        // The wait has a copy of its own.
+        native.close(fd)
+      }
       await orAbort(scope, ended)
     },
     find: (exes, words) => find(exes, words, (pid) => stat(pid)?.startTicks, bootId),

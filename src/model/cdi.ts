@@ -7,17 +7,9 @@
  */
 import { Fault } from '../base/fault.ts'
 import { absPath, clip } from './ids.ts'
+import { HOOK_STAGES } from './plan/spec/hooks.ts'
 
 const NODE_TYPES = ['b', 'c', 'u', 'p'] as const
-const HOOKS = [
-  'prestart',
-  'createRuntime',
-  'createContainer',
-  'startContainer',
-  'poststart',
-  'poststop',
-] as const
-export type HookName = (typeof HOOKS)[number]
 
 export interface CdiDeviceNode {
   readonly path: string
@@ -39,7 +31,7 @@ export interface CdiMount {
 }
 
 export interface CdiHook {
-  readonly hookName: HookName
+  readonly hookName: (typeof HOOK_STAGES)[number]
   readonly path: string
   readonly args?: readonly string[]
   readonly env?: readonly string[]
@@ -174,7 +166,7 @@ function hook(value: unknown, at: string): CdiHook {
   const args = list(raw.args, `${at}.args`).map((a, i) => text(a, `${at}.args[${i}]`))
   const env = list(raw.env, `${at}.env`).map((e, i) => variable(e, `${at}.env[${i}]`))
   return {
-    hookName: oneOf(raw.hookName, `${at}.hookName`, HOOKS),
+    hookName: oneOf(raw.hookName, `${at}.hookName`, HOOK_STAGES),
     path: filePath(raw.path, `${at}.path`),
     ...(args.length > 0 ? { args } : {}),
     ...(env.length > 0 ? { env } : {}),

@@ -129,6 +129,19 @@ describe('a mount', () => {
     expect(stdout).toBe('192.0.2.1 mine\n')
   })
 
+  it('takes the place of the pod’s shared memory', async () => {
+    const dir = await folder('memory')
+    await run('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'gt-memory', dir])
+    try {
+      const script = "echo x >/dev/shm/mine; df -k /dev/shm | awk 'NR == 2 { print $2 }'"
+      expect((await ran(s, pod, script, { mounts: [at(dir, '/dev/shm')] })).stdout).toBe('1024\n')
+      expect(await readFile(join(dir, 'mine'), 'utf8')).toBe('x\n')
+      expect((await ran(s, pod, 'ls /dev/shm')).stdout).toBe('')
+    } finally {
+      await run('umount', [dir])
+    }
+  })
+
   it('cannot be led out of the rootfs by a link in the image', async () => {
     const dir = await folder('escape')
     const outside = join(s.workspace.root, 'outside')
@@ -312,5 +325,20 @@ describe('the rootfs', () => {
     )
     expect(stdout).toBe('1\n0\n0\n')
     await rm(join(dir, 'x'))
+  })
+
+  it('is read-only with files of the node at places that the image does not have, and the pod’s files are so too', async () => {
+    const dir = await folder('messages', '')
+    const { stdout } = await ran(
+      s,
+      pod,
+      'echo why >/dev/termination-log; echo why >/no/such/folder/log; for f in resolv.conf hosts hostname; do echo x >>/etc/$f; echo $?; done',
+      {
+        mounts: [at(join(dir, 'file'), '/dev/termination-log'), at(join(dir, 'file'), '/no/such/folder/log')],
+        linux: { securityContext: { readonlyRootfs: true } },
+      },
+    )
+    expect(stdout).toBe('1\n1\n1\n')
+    expect(await readFile(join(dir, 'file'), 'utf8')).toBe('why\n')
   })
 })

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * What an operator gives a handler: annotations that pass, a base spec, hooks that run, and what is said of files
- * that cannot be used.
+ * What an operator gives a handler: a folder for the runtime's state, annotations that pass, a base spec, hooks that
+ * run, and what is said of files that cannot be used.
  */
-import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
@@ -28,6 +28,7 @@ beforeAll(async () => {
   s = await startScenario({
     config: {
       'runtimes.mine.kind': '"runc"',
+      'runtimes.mine.root': JSON.stringify(join(at, 'oci')),
       'runtimes.mine.annotations': '{ "of.handler" = "yes" }',
       'runtimes.mine.pod_annotations': '["io.pod.*"]',
       'runtimes.mine.container_annotations': '["io.c"]',
@@ -52,6 +53,17 @@ it('the spec has the annotations that may pass, and what the base brings', async
   expect(spec.annotations).toEqual({ 'of.handler': 'yes', 'io.pod.a': 'p', 'io.c': 'c' })
   expect(await c.sh('id -u; ulimit -c; grep -c " /from-base tmpfs ro" /proc/mounts')).toBe('0\n8\n1\n')
   await pod.remove()
+})
+
+it('the runtime keeps its state in the folder that was given to it, and nothing of a pod stays there', async () => {
+  const pod = await minePod('rooted')
+  const c = await kept(s, pod)
+  expect(await readdir(join(at, 'oci'))).toContain(c.id)
+  await s.daemon.kill9()
+  await s.daemon.restart()
+  expect(await c.sh('echo found')).toBe('found\n')
+  await pod.remove()
+  expect(await readdir(join(at, 'oci'))).toEqual([])
 })
 
 it('hooks run for the containers that they match, with their arguments; a changed file counts at once', async () => {

@@ -4,6 +4,7 @@
  * want of memory in many pods at once, a daemon that dies at the wrong moment, a handler that is gone.
  * GANTRY_TEST_OOM_ROUNDS sets the rounds of the memory test (10 by default).
  */
+import { existsSync } from 'node:fs'
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -77,6 +78,31 @@ describe('StopContainer', () => {
       expect((await status(c.id))?.exitCode).toBe(code)
     }
   })
+
+  it('names what does not end although it was killed, and where it is stuck', async ({ skip }) => {
+    const freezer = join(
+      '/sys/fs/cgroup/freezer',
+      s.workspace.cgroupParent,
+      `pod${pod.podId}`,
+      'freezer.state',
+    )
+    // What cgroup v2 has frozen can be killed. Only here a process can be had at will that cannot.
+    if (!existsSync(freezer)) skip('no cgroup v1 freezer')
+    const c = await kept(s, pod, { container: 'stuck' })
+    const pid = await c.pid()
+    // Of the pod's whole cgroup: to thaw the container's own, which a stop does, is of no use.
+    await writeFile(freezer, 'FROZEN')
+    try {
+      const { code, details } = await refusalOf(stop(c.id, 0n, 60_000))
+      expect(code).toBe('DEADLINE_EXCEEDED')
+      expect(details).toMatch(new RegExp(`did not end 30 s after SIGKILL: .*${pid} sleep \\(D`))
+      expect((await status(c.id))?.state).toBe(containerState.running)
+    } finally {
+      await writeFile(freezer, 'THAWED')
+    }
+    await waitForExit(s.client, c.id, 10_000)
+    expect(await status(c.id)).toMatchObject({ exitCode: 137, reason: 'Error' })
+  }, 90_000)
 
   it('lets probes and hooks run in the grace time', async () => {
     const c = await kept(s, pod, { container: 'probed', ...stubborn })

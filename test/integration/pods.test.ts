@@ -3,7 +3,7 @@
  * Pods as their containers and the host see them: namespaces in every mode, the network, the files every container
  * has, shared memory, sysctls, and what a pod is not: a process.
  */
-import { readdir, readFile } from 'node:fs/promises'
+import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -112,6 +112,39 @@ describe('a pod with a network of its own', () => {
     expect(client.stdout).toBe('mapped\n')
     await away.remove()
     await pod.remove()
+  })
+
+  it('has an address of each family where the network gives both, over a restart too', async () => {
+    const file = join(s.workspace.cniConf, '10-test.conflist')
+    const conf = JSON.parse(await readFile(file, 'utf8'))
+    conf.plugins[0].ipam.ranges.push([{ subnet: 'fd00:6a6e:7465::/64' }])
+    conf.plugins[0].ipMasq = false
+    await writeFile(file, JSON.stringify({ ...conf, plugins: [conf.plugins[0]] }))
+    try {
+      const networkOf = async (podId: string) => {
+        const { ip = '', additionalIps = [] } = (await status(podId))?.network ?? {}
+        return [ip, ...(additionalIps ?? []).map((a) => a.ip ?? '')]
+      }
+      const pod = await s.pod('both', { bridged: true })
+      const ips = await networkOf(pod.podId)
+      expect(ips).toEqual([expect.stringMatching(/^10\./), expect.stringMatching(/^fd00:6a6e:7465::/)])
+      const c = await kept(s, pod)
+      const hosts = await c.sh('cat /etc/hosts')
+      for (const ip of ips) expect(hosts).toContain(`${ip}\tboth\n`)
+      await c.sh('echo reached | nc -l -p 7002 >/dev/null 2>&1 & echo')
+      const client = await ran(
+        s,
+        await s.pod('both-away', { bridged: true }),
+        `nc -w 5 ${ips[1]} 7002 </dev/null`,
+      )
+      expect(client.stdout).toBe('reached\n')
+      await s.daemon.kill9()
+      await s.daemon.restart()
+      expect(await networkOf(pod.podId)).toEqual(ips)
+    } finally {
+      await s.removePods()
+      await s.workspace.writeNetwork()
+    }
   })
 
   it('is refused with a reason while there is no network configuration', async () => {
@@ -230,6 +263,17 @@ describe('sysctls', () => {
     const inside = 'cat /proc/sys/net/ipv4/ip_unprivileged_port_start /proc/sys/kernel/shm_rmid_forced'
     expect((await ran(s, pod, inside)).stdout).toBe('81\n1\n')
     expect(await readFile('/proc/sys/net/ipv4/ip_unprivileged_port_start', 'utf8')).toBe(outside)
+    await pod.remove()
+  })
+
+  it('that the kubelet calls unsafe are set in the namespace that they belong to', async () => {
+    const wanted = { 'kernel.msgmax': '9999', 'net.core.somaxconn': '321', 'fs.mqueue.msg_max': '17' }
+    const paths = Object.keys(wanted).map((name) => `/proc/sys/${name.replaceAll('.', '/')}`)
+    const outside = () => Promise.all(paths.map((path) => readFile(path, 'utf8')))
+    const before = await outside()
+    const pod = await s.pod('unsafe', { bridged: true, linux: { sysctls: wanted } })
+    expect((await ran(s, pod, `cat ${paths.join(' ')}`)).stdout).toBe('9999\n321\n17\n')
+    expect(await outside()).toEqual(before)
     await pod.remove()
   })
 

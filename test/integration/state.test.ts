@@ -72,7 +72,8 @@ describe('lists', () => {
   beforeAll(async () => {
     web = await s.pod('web', { labels: { app: 'web', tier: 'front' }, annotations: { note: 'one' } })
     db = await s.pod('db', { labels: { app: 'db' } })
-    running = (await kept(s, web, { labels: { part: 'a' }, annotations: { x: 'y' } })).id
+    const shown = { metadata: { name: 'shown', attempt: 2 }, labels: { part: 'a' }, annotations: { x: 'y' } }
+    running = (await kept(s, web, shown)).id
     created = (await create(web, busybox({ labels: { part: 'b' } }))).containerId
     await s.client.call('StopPodSandbox', { podSandboxId: db.podId })
   })
@@ -107,6 +108,7 @@ describe('lists', () => {
     const imageId = (await s.client.call('ImageStatus', { image: { image: names.busybox } })).image?.id
     expect(one).toMatchObject({
       podSandboxId: web.podId,
+      metadata: { name: 'shown', attempt: 2 },
       state: containerState.running,
       labels: { part: 'a' },
       annotations: { x: 'y' },

@@ -300,18 +300,19 @@ async function acts(
   })
 
   undo.arm('runtime container', release.releaseRuntime(ctx, record, true))
+  const runtime = host.runtime(record.handler)
   try {
     const link = await act(scope, { work: WORK, name: 'monitor' }, () =>
       host.monitors.start(scope, {
         id: record.id,
         paths,
-        runtime: host.runtime(record.handler),
+        runtime,
         logPath: record.logPath,
         tty: record.config.tty,
         stdin: record.config.stdin,
         stdinOnce: record.config.stdinOnce,
         ...(root ? { stdioOwner: root } : {}),
-        oomFiles: host.cgroups.oomFiles(record.cgroup),
+        oomFiles: host.cgroups.oomFiles(runtime.sandboxed ? pauseCgroup(ctx, m.pod).path : record.cgroup),
       }),
     )
     return { link }

@@ -31,7 +31,9 @@ export function releasePause(ctx: Context, record: PodRecord): Release {
     const paths = podPaths(ctx.options.roots, record.id)
     const pid = Number((await ctx.host.files.read(paths.pausePidFile))?.trim())
     const process = Number.isInteger(pid) ? ctx.host.processes.identify(pid) : undefined
-    if (process && (await runtime.status(scope, pausedId(record.id))) !== undefined) {
+    // Of one that has ended the number may be somebody else's by now: the runtime compares the time of its start.
+    const status = process && (await runtime.status(scope, pausedId(record.id)))
+    if (process && status !== undefined && status !== 'stopped') {
       // Killed by pidfd and awaited first: `delete --force` would poll for 100 ms.
       ctx.host.processes.signal(process, SIGKILL)
       await ctx.host.processes.gone(scope, process)
@@ -40,7 +42,8 @@ export function releasePause(ctx: Context, record: PodRecord): Release {
   }
 }
 
-function pauseCgroup(ctx: Context, { id, cgroup, config }: PodRecord) {
+/** Where the pause process is, and with it the kernel of a sandboxed pod. */
+export function pauseCgroup(ctx: Context, { id, cgroup, config }: PodRecord) {
   const pod = { cgroup, requestedParent: config.cgroupParent }
   return containerCgroup(ctx.host.facts.cgroupDriver, pod, pausedId(id))
 }

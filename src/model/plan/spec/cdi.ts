@@ -7,8 +7,9 @@ import { Fault } from '../../../base/fault.ts'
 import { type CdiDeviceNode, type CdiEdits, isWhole } from '../../cdi.ts'
 import { clip } from '../../ids.ts'
 import { type HostDevice, placed } from './devices.ts'
+import { moreHooks } from './hooks.ts'
 import { byDepth } from './mounts.ts'
-import type { OciDevice, OciHooks, OciSpec } from './oci.ts'
+import type { OciDevice, OciSpec } from './oci.ts'
 
 /** `devices`: what the paths of the nodes are on the host that do not say it themselves. Throws `invalid`. */
 export function withCdi(
@@ -29,6 +30,7 @@ export function withCdi(
     })),
   ]
   const replaced = new Set(mounts.map((m) => m.destination))
+  const hooks = edits.hooks.map(({ hookName: stage, ...hook }) => ({ stage, hook }))
   const gids = [...(own.user.additionalGids ?? []), ...edits.additionalGids]
   return {
     ...spec,
@@ -38,7 +40,7 @@ export function withCdi(
       env: [...byKey([...own.env, ...edits.env], (e) => e.slice(0, e.indexOf('=')))],
     },
     mounts: [...spec.mounts.filter((m) => !replaced.has(m.destination)), ...mounts].sort(byDepth),
-    ...(edits.hooks.length > 0 ? { hooks: withHooks(spec.hooks ?? {}, edits) } : {}),
+    ...(hooks.length > 0 ? { hooks: moreHooks(spec.hooks, hooks) } : {}),
     linux: {
       ...linux,
       ...(nodes.length > 0
@@ -66,12 +68,6 @@ function nodesOf(
 /** The last of each key, in the place of the first. */
 function byKey<T>(all: readonly T[], key: (item: T) => string): Iterable<T> {
   return new Map(all.map((item) => [key(item), item])).values()
-}
-
-function withHooks(hooks: OciHooks, edits: CdiEdits): OciHooks {
-  const all = new Map(Object.entries(hooks))
-  for (const { hookName, ...hook } of edits.hooks) all.set(hookName, [...(all.get(hookName) ?? []), hook])
-  return Object.fromEntries(all)
 }
 
 /** Owner is the process, where nobody else is said; the runtime's own default is the mode. */

@@ -4,9 +4,9 @@
  * the containers that the file's conditions match. Pure; the files are read elsewhere.
  */
 import { Fault } from '../../../base/fault.ts'
-import type { OciHook, OciSpec } from './oci.ts'
+import type { OciHook, OciHooks, OciSpec } from './oci.ts'
 
-const STAGES = [
+export const HOOK_STAGES = [
   'prestart',
   'createRuntime',
   'createContainer',
@@ -49,8 +49,8 @@ export function parseHookFile(text: string, file: string): HookFile {
   const { hook, when, stages } = json
   if (!isTree(when)) throw bad('when is not an object')
   if (!isTexts(stages) || stages.length === 0) throw bad('stages is not a list with a stage in it')
-  const odd = stages.find((s) => !STAGES.some((known) => known === s))
-  if (odd !== undefined) throw bad(`stages: ${JSON.stringify(odd)} is none of ${STAGES.join(', ')}`)
+  const odd = stages.find((s) => !HOOK_STAGES.some((known) => known === s))
+  if (odd !== undefined) throw bad(`stages: ${JSON.stringify(odd)} is none of ${HOOK_STAGES.join(', ')}`)
   return { hook: readHook(hook, bad), stages: [...new Set(stages)], matches: readWhen(when, bad) }
 }
 
@@ -112,8 +112,16 @@ export function withHooks(
   }
   const matching = files.filter((f) => f.matches(subject))
   if (matching.length === 0) return spec
-  const hooks = new Map(Object.entries(spec.hooks ?? {}))
-  for (const { hook, stages } of matching)
-    for (const stage of stages) hooks.set(stage, [...(hooks.get(stage) ?? []), hook])
-  return { ...spec, hooks: Object.fromEntries(hooks) }
+  const added = matching.flatMap(({ hook, stages }) => stages.map((stage) => ({ stage, hook })))
+  return { ...spec, hooks: moreHooks(spec.hooks, added) }
+}
+
+/** `hooks`, with more of them behind those of the same stage. */
+export function moreHooks(
+  hooks: OciHooks | undefined,
+  added: readonly { readonly stage: string; readonly hook: OciHook }[],
+): OciHooks {
+  const all = new Map(Object.entries(hooks ?? {}))
+  for (const { stage, hook } of added) all.set(stage, [...(all.get(stage) ?? []), hook])
+  return Object.fromEntries(all)
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * The table of CRI fields against the proto and against the decoders: no field lacks a row, each field that is
- * honoured changes the command, and each that is refused is refused by its name.
+ * honoured changes the command, each that is refused is refused by its name, and each that is recorded is taken.
  */
 import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
@@ -224,6 +224,16 @@ describe.each(tops)('%s', (top) => {
     const fields = { ...whole[field.parent?.name ?? ''], [field.name]: sampleOf(place) }
     const named = [...way, field].find((f) => fates[f.parent?.name ?? '']?.[f.name]?.fate === 'refused')
     expect(() => decoded(top, requestWith(top, way, fields))).toThrow(named?.name)
+  })
+
+  const recorded = leaves.filter((p) => fateAt(top, p) === 'recorded')
+  it.each(recorded.map((p) => [nameOf(p), p] as const))('%s is taken', (_name, place) => {
+    const { way, field } = place
+    const key = `${field.parent?.name}.${field.name}`
+    // TARGET is no mode of a pod.
+    const own = { ...whole[field.parent?.name ?? ''], ...(field.name === 'target_id' ? {} : beside[key]) }
+    const set = requestWith(top, way, { ...own, [field.name]: sampleOf(place) })
+    expect(() => decoded(top, set)).not.toThrow()
   })
 
   it('has both kinds', () => {
