@@ -20,10 +20,11 @@ export interface Budget {
 }
 
 export const BUDGETS: readonly Budget[] = Object.freeze([
-  { figure: 'pods.up', of: 'ratio', limit: 0.5, bound: 'max' },
+  { figure: 'pods.up', of: 'ratio', limit: 0.45, bound: 'max' },
   { figure: 'pods.down', of: 'ratio', limit: 0.5, bound: 'max' },
-  { figure: 'cni.up', of: 'ratio', limit: 0.7, bound: 'max' },
-  { figure: 'wide.pods_per_second', of: 'ratio', limit: 2, bound: 'min' },
+  { figure: 'cni.up', of: 'ratio', limit: 0.65, bound: 'max' },
+  { figure: 'wide.pods_per_second', of: 'ratio', limit: 2.2, bound: 'min' },
+  { figure: 'exec.ExecSync', of: 'ratio', limit: 0.9, bound: 'max' },
   { figure: 'pods.RunPodSandbox', of: 'value', limit: 8, bound: 'max' },
   { figure: 'helpers.pss_per_pod', of: 'value', limit: 200, bound: 'max' },
   { figure: 'daemon.idle.rss', of: 'value', limit: 60, bound: 'max' },
@@ -35,6 +36,7 @@ export const BUDGETS: readonly Budget[] = Object.freeze([
   { figure: 'stats.ListContainerStats', of: 'ratio', limit: 0.2, bound: 'max' },
   { figure: 'stats.ListContainerStats', of: 'value', limit: 10, bound: 'max', pods: 100 },
   { figure: 'stats.polling_cpu', of: 'value', limit: 2, bound: 'max', pods: 100 },
+  { figure: 'stats.exit_event', of: 'value', quantile: 'p99', limit: 20, bound: 'max' },
   { figure: 'streaming.exec_first_byte', of: 'ratio', limit: 1, bound: 'max' },
   { figure: 'streaming.forward', of: 'ratio', limit: 1, bound: 'min' },
   { figure: 'streaming.asking', of: 'value', quantile: 'p99', limit: 20, bound: 'max' },

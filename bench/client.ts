@@ -45,6 +45,11 @@ export interface Replies {
 }
 export type RpcName = keyof Replies
 
+/** The parts of the messages of streams without end that the bench reads. */
+export interface Messages {
+  GetContainerEvents: { containerId: string; containerEventType: string }
+}
+
 /** A call that the runtime refused, with the RPC's name in front. */
 export class RpcError extends Error {
   readonly code: number
@@ -89,6 +94,11 @@ function methods(): ReadonlyMap<string, Method> {
   return found
 }
 
+const pass = (bytes: Buffer) => bytes
+
+const decoded = ({ response }: Method, bytes: Buffer): object =>
+  response.toObject(response.decode(bytes), { longs: Number, enums: String, defaults: true })
+
 /** One connection to one CRI socket. */
 export class CriClient {
   readonly socket: string
@@ -112,12 +122,20 @@ export class CriClient {
     const method = methods().get(rpc)
     if (!method) throw new Error(`bench: api.proto has no RPC ${rpc}`)
     const { bytes, ms } = await this.#bytes(method, rpc, { request, timeoutMs })
-    const decoded = method.response.toObject(method.response.decode(bytes), {
-      longs: Number,
-      enums: String,
-      defaults: true,
-    })
-    return { reply: decoded as Replies[K], ms }
+    return { reply: decoded(method, bytes) as Replies[K], ms }
+  }
+
+  /** Hears a stream until it is disposed of; `failed` says why it ended before that. */
+  listen<K extends keyof Messages>(
+    rpc: K,
+    to: { readonly message: (one: Messages[K]) => void; readonly failed: (why: RpcError) => void },
+  ): Disposable {
+    const method = methods().get(rpc)
+    if (!method) throw new Error(`bench: api.proto has no RPC ${rpc}`)
+    const call = this.#grpc.makeServerStreamRequest(method.path, () => Buffer.alloc(0), pass, {})
+    call.on('data', (bytes: Buffer) => to.message(decoded(method, bytes) as Messages[K]))
+    call.on('error', (error: ServiceError) => to.failed(new RpcError(rpc, error)))
+    return { [Symbol.dispose]: () => call.cancel() }
   }
 
   #bytes(
@@ -135,7 +153,6 @@ export class CriClient {
         if (error) reject(new RpcError(rpc, error))
         else resolve({ bytes: bytes ?? Buffer.alloc(0), ms })
       }
-      const pass = (bytes: Buffer) => bytes
       const _call: ClientUnaryCall = this.#grpc.makeUnaryRequest(
         method.path,
         serialize,

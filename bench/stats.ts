@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Stats: what statistics and metrics of many running containers take, and what a kubelet's polling costs the daemon:
- * lists each second, statistics each tenth, Version three times a second. Holds the pods and takes them away again.
+ * Stats: what statistics and metrics of many running containers take, what a kubelet's polling costs the daemon
+ * (lists each second, statistics each tenth, Version three times a second), and how long after the kill of a
+ * container's process a subscriber hears of its end. Holds the pods and takes them away again.
  */
+import { readFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { RpcName } from './client.ts'
-import { cpuMs } from './processes.ts'
+import type { RpcError, RpcName } from './client.ts'
+import { allProcesses, cpuMs } from './processes.ts'
 import { pool, repeat, type Turn } from './suites.ts'
 import type { Pod } from './workload.ts'
 
@@ -29,6 +31,50 @@ async function polling(turn: Turn): Promise<void> {
   target.samples.add('stats.polling_cpu', '%', { round, value: share * 100 })
 }
 
+/** Between two exits, so that what a runtime does after one is not in the next; until an event must be there. */
+const [APART_MS, HEARD_WITHIN_MS] = [100, 10_000]
+
+/** The pid of each container's process, by the container's ID, which its cgroup is named after. */
+async function processesOf(pods: readonly Pod[]): Promise<ReadonlyMap<string, number>> {
+  const found = new Map<string, number>()
+  for (const { name, pid } of (await allProcesses()).values()) {
+    if (name !== 'hold') continue
+    const cgroup = await readFile(`/proc/${pid}/cgroup`, 'utf8').catch(() => '')
+    const pod = pods.find(({ container }) => cgroup.includes(container))
+    if (pod) found.set(pod.container, pid)
+  }
+  return found
+}
+
+async function exits({ target, round, signal }: Turn, pods: readonly Pod[]): Promise<void> {
+  const heardAt = new Map<string, number>()
+  let failure: RpcError | undefined
+  using _ = target.client.listen('GetContainerEvents', {
+    message({ containerId, containerEventType }) {
+      if (containerEventType === 'CONTAINER_STOPPED_EVENT') heardAt.set(containerId, performance.now())
+    },
+    failed(why) {
+      failure = why
+    },
+  })
+  const pids = await processesOf(pods)
+  for (const { container } of pods) {
+    await sleep(APART_MS, undefined, { signal })
+    const pid = pids.get(container)
+    if (pid === undefined) throw new Error(`bench: container ${container} has no process`)
+    const began = performance.now()
+    process.kill(pid, 'SIGKILL')
+    while (!heardAt.has(container)) {
+      if (failure?.unimplemented) return target.samples.missing('stats.exit_event', 'ms', 'UNIMPLEMENTED')
+      if (failure || performance.now() - began > HEARD_WITHIN_MS)
+        throw new Error(`bench: ${target.name}: the exit of ${container} is not told`, { cause: failure })
+      await sleep(1)
+    }
+    const value = (heardAt.get(container) ?? 0) - began
+    target.samples.add('stats.exit_event', 'ms', { round, value })
+  }
+}
+
 /** The suite. */
 export async function statistics(turn: Turn): Promise<void> {
   const { options, signal } = turn
@@ -44,6 +90,7 @@ export async function statistics(turn: Turn): Promise<void> {
     await repeat(turn, `stats.${rpc}`, { rpc, count: CALLS[rpc] })
   }
   await polling(turn)
+  await exits(turn, pods)
   await pool(pods.length, options.width, async (index) => {
     const pod = pods[index]
     if (pod) await workload.down(pod)

@@ -57,12 +57,15 @@ async function facts(): Promise<(readonly [string, string])[]> {
   ]
 }
 
-/** All figures that lie below out/benchmark/, a folder a runtime; gantry's are of this run. */
+/** All figures that lie below out/benchmark/, a folder a runtime; gantry's are those of its last run. */
 async function figures(): Promise<Figure[]> {
+  const found = await readdir(figureDir, { recursive: true }).catch(() => [])
   const all: Figure[] = []
-  for (const runtime of (await readdir(figureDir).catch(() => [])).sort())
-    for (const file of (await readdir(join(figureDir, runtime))).sort())
-      all.push(...figuresOf(runtime, await readFile(join(figureDir, runtime, file), 'utf8')))
+  for (const path of found.sort()) {
+    const [runtime = '', file] = path.split('/')
+    if (file?.endsWith('.json'))
+      all.push(...figuresOf(runtime, await readFile(join(figureDir, path), 'utf8')))
+  }
   return all
 }
 

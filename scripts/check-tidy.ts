@@ -19,7 +19,7 @@ const bannedNames = /^(?:utils?|helpers?|common|misc|manager)\.[a-z.]+$/
 const bannedFolders = /(?:^|\/)(?:utils?|helpers?|common|misc|manager)\//
 /** Where a blocking file call is right: before the daemon serves, or in a process of its own. */
 const syncAllowed = [
-  /^src\/(?:main|daemon|sink)\.ts$/,
+  /^src\/(?:main|claim|sink)\.ts$/,
   /^src\/cli(?:\.ts|\/)/,
   /^src\/config\//,
   /^src\/host\/native\.ts$/,

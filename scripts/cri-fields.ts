@@ -131,9 +131,10 @@ export const fates: Readonly<Record<string, Readonly<Record<string, Row>>>> = {
     ),
     cpuset_cpus: limits(),
     cpuset_mems: limits(),
-    hugepage_limits: planned('resources')(
-      'a limit above 0 is refused where the machine cannot limit that size',
-    ),
+    hugepage_limits: row(
+      'honoured',
+      'test/unit/engine/verbs.test.ts',
+    )('a limit above 0 is refused where the machine cannot limit that size'),
     unified: vm('updates')('cgroup v2 only; names of limit files, no paths, nothing that steers the cgroup'),
     memory_swap_limit_in_bytes: limits(
       'unset: no swap beyond the limit; not looked at where the kernel does not count swap',

@@ -3,13 +3,11 @@
  * The life of the daemon, in order: locks, recovery, the socket, signals, a bounded drain. What can be refused
  * is refused before anything is started. Containers are not its children in spirit: they outlive it.
  */
-import { lstatSync, mkdirSync, openSync, readdirSync, rmSync } from 'node:fs'
-import { connect } from 'node:net'
-import { dirname } from 'node:path'
 import { Fault } from './base/fault.ts'
 import { hookFromEnvironment, setFaultHook } from './base/fault-point.ts'
 import type { Log } from './base/log.ts'
 import { childScope, cleanupScope, type OwnedScope } from './base/scope.ts'
+import { checkMachine, checkSocket, dropRuntimeLogs, makeFolders, takeLocks } from './claim.ts'
 import { compose, type Parts } from './compose.ts'
 import type { Config } from './config/schema.ts'
 import { isChatty } from './edge/cri/call.ts'
@@ -19,12 +17,10 @@ import type { Context } from './engine/context.ts'
 import { engine as buildEngine } from './engine/engine.ts'
 import type { Engine } from './engine/index.ts'
 import { recover } from './engine/state/recover.ts'
-import type { Native } from './host/native.ts'
 import { idlePass } from './idle.ts'
-import { folders } from './model/names.ts'
 import { type Notify, systemdNotify } from './notify.ts'
 import { allowPeer, groupId } from './peers.ts'
-import { loadAddon, roots } from './places.ts'
+import { loadAddon } from './places.ts'
 import { reload } from './reload.ts'
 import { runtimePrograms } from './runtimes.ts'
 import { openLog } from './sink.ts'
@@ -39,70 +35,6 @@ export interface Daemon {
   readonly log: Log
   /** Stops accepting, drains, ends. Containers go on. Idempotent. @abort finishes */
   stop(): Promise<void>
-}
-
-/** Descriptors that hold our locks until the process ends; kept here so that nothing closes them. */
-const locks: number[] = []
-
-/** Refuses what cannot work, in one sentence each. */
-function checkMachine(): void {
-  if (process.platform !== 'linux')
-    throw new Fault('unsupported', `gantryd runs on Linux, this is ${process.platform}`)
-  if (process.getuid?.() !== 0) throw new Fault('denied', 'gantryd has to be run as root (try sudo)')
-}
-
-function makeFolders(config: Config): void {
-  const all = folders(roots(config))
-  const make = (path: string, mode = 0o700): void => {
-    try {
-      mkdirSync(path, { recursive: true, mode })
-    } catch (e) {
-      throw Fault.during(`cannot make the folder ${path} (of root, run_dir or socket)`, e)
-    }
-  }
-  make(config.runDir, 0o711)
-  const own = [config.root, all.pods, all.containers, all.trash, `${config.runDir}/oci`]
-  for (const path of own) make(path)
-  // The root of a user namespace, who is somebody else on the node, gets through to what is below and is its own.
-  for (const path of [all.runPods, all.runContainers]) make(path, 0o711)
-  make(dirname(config.socket), 0o755)
-  for (const handler of Object.keys(config.runtimes)) make(all.runtime(handler))
-}
-
-/** One daemon per root and per run folder: a lock on each, which the kernel drops when the process ends. */
-function takeLocks(config: Config, native: Native): void {
-  for (const folder of [config.root, config.runDir]) {
-    const fd = openSync(`${folder}/lock`, 'a', 0o600)
-    if (!native.flock(fd))
-      throw new Fault(
-        'exists',
-        `another gantryd is running on ${folder}: stop it first, or choose another root and run_dir`,
-      )
-    locks.push(fd)
-  }
-}
-
-/** Logs of runtime calls that an earlier daemon did not live to read. Only under the lock: nobody else writes there. */
-function dropRuntimeLogs(config: Config): void {
-  for (const handler of Object.keys(config.runtimes)) {
-    const folder = folders(roots(config)).runtime(handler)
-    for (const name of readdirSync(folder)) if (name.startsWith('.log-')) rmSync(`${folder}/${name}`)
-  }
-}
-
-/** A socket that answers belongs to somebody, and so does a file that is no socket: neither is taken away. */
-async function checkSocket(path: string): Promise<void> {
-  if (lstatSync(path, { throwIfNoEntry: false })?.isSocket() === false)
-    throw new Fault('exists', `${path} is there and is no socket: take it away, or set socket`)
-  const busy = await new Promise<boolean>((resolve) => {
-    const probe = connect(path)
-    probe.once('connect', () => {
-      probe.destroy()
-      resolve(true)
-    })
-    probe.once('error', () => resolve(false))
-  })
-  if (busy) throw new Fault('exists', `another program is serving ${path}: stop it, or set socket`)
 }
 
 /** People read a terminal, programs everything else. */

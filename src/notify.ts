@@ -18,6 +18,7 @@ export interface Notify {
   readonly watchdogMs: number | undefined
 }
 
+/** Never throws: what systemd cannot be told is logged. */
 export function systemdNotify(
   native: Pick<Native, 'notify'>,
   { env, log }: { readonly env: NodeJS.ProcessEnv; readonly log: Log },

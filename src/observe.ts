@@ -40,6 +40,7 @@ export interface Observing {
   close(): Promise<void>
 }
 
+/** Starts the worker, which comes up later; never throws. */
 export function startObserving(daemon: Scope, options: ObserveOptions): Observing {
   const lag = monitorEventLoopDelay({ resolution: LAG_EVERY_MS })
   lag.enable()

@@ -8,6 +8,7 @@ import type { Config } from './config/schema.ts'
 import { ADDON, loadNative, type Native } from './host/native.ts'
 import type { Roots } from './model/names.ts'
 
+/** From which all paths of the daemon follow (`model/names.ts`). */
 export function roots(config: Config): Roots {
   return { root: config.root, run: config.runDir }
 }

@@ -3,9 +3,10 @@
  * The runtimes of the configuration, as the rest is built from them: where their programs are, what the operator adds
  * to the specs of each, and the bound runtimes themselves. Asks no runtime anything.
  */
-import { access, readFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { errnoCode, Fault } from './base/fault.ts'
 import type { Config, RuntimeConfig } from './config/schema.ts'
+import { findExecutable, PROGRAM_DIRS } from './host/exec.ts'
 import type { OciRuntime } from './host/index.ts'
 import type { Native } from './host/native.ts'
 import { ociRuntime } from './host/oci-runtime/runtime.ts'
@@ -31,22 +32,8 @@ export async function runtimePrograms(config: Config): Promise<readonly RuntimeP
 }
 
 /** Where a program is, by its absolute path or by a name that is looked for where systems keep programs. */
-export async function findProgram(name: string): Promise<string | undefined> {
-  const places = name.startsWith('/')
-    ? [name]
-    : ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin'].map(
-        (d) => `${d}/${name}`,
-      )
-  for (const place of places) {
-    if (
-      await access(place).then(
-        () => true,
-        () => false,
-      )
-    )
-      return place
-  }
-  return undefined
+export function findProgram(name: string): Promise<string | undefined> {
+  return findExecutable(name.startsWith('/') ? ['/'] : PROGRAM_DIRS, name)
 }
 
 /** What privileged containers of the handler have of the node's devices; undefined: all. */

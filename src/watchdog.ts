@@ -14,6 +14,7 @@ import type { Notify } from './notify.ts'
 const BEAT_MS = 1_000
 const BLOCKED_MS = 3_000
 const TEXT_BYTES = 124
+
 export interface WatchdogOptions {
   readonly log: Log
   readonly notify: Notify
@@ -23,6 +24,7 @@ export interface WatchdogOptions {
   readonly json: boolean
 }
 
+/** Watches until it is disposed of; the thread that watches the loop ends with the process. */
 export function watchdog(native: Pick<Native, 'watchLoop'>, options: WatchdogOptions): Disposable {
   const { log, notify, jobMs } = options
   const beat = Buffer.alloc(4 + TEXT_BYTES)

@@ -32,7 +32,7 @@ async function critest(w: Workspace, flags: readonly string[]): Promise<Outcome[
     `-runtime-endpoint=unix://${w.socket}`,
     '-ginkgo.no-color',
     '-ginkgo.succinct',
-    '-ginkgo.timeout=15m',
+    '-ginkgo.timeout=1h',
     `-ginkgo.json-report=${join(w.root, 'critest.json')}`,
     ...skips.map((s) => `-ginkgo.skip=${s.match}`),
     ...(benchmark

@@ -45,10 +45,10 @@ typedef struct {
 bool fail_set(Fail *fail, const char *call, const char *path);
 /** The same with an explicit error number. */
 bool fail_code(Fail *fail, int err, const char *call, const char *path);
-/** `EBUSY` and the like as node names it; buffer of at least 32 bytes. */
-const char *fail_name(int err, char *buffer, size_t size);
 /** An Error with code, errno, syscall, path. */
 napi_value fail_error(napi_env env, const Fail *fail);
+/** `{code: 'EBUSY'}`, for one failure among many results; NULL without memory. */
+napi_value fail_refusal(napi_env env, int err);
 /** Throws it; returns NULL for `return`. */
 napi_value fail_throw(napi_env env, const Fail *fail);
 /** Throws errno at once. */

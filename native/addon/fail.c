@@ -16,7 +16,8 @@ bool fail_code(Fail *fail, int err, const char *call, const char *path) {
 
 bool fail_set(Fail *fail, const char *call, const char *path) { return fail_code(fail, errno, call, path); }
 
-const char *fail_name(int err, char *buffer, size_t size) {
+/** `EBUSY` and the like as node names it; buffer of at least 32 bytes. */
+static const char *fail_name(int err, char *buffer, size_t size) {
     uv_err_name_r(-err, buffer, size);
     // libuv knows about eighty numbers; glibc knows them all but names a few otherwise (EOPNOTSUPP for
     // ENOTSUP).
@@ -57,6 +58,14 @@ napi_value fail_error(napi_env env, const Fail *fail) {
     if (napi_create_int32(env, -fail->err, &number) == napi_ok)
         napi_set_named_property(env, error, "errno", number);
     return error;
+}
+
+napi_value fail_refusal(napi_env env, int err) {
+    char name[32];
+    napi_value object = NULL;
+    if (napi_create_object(env, &object) != napi_ok) return NULL;
+    set_string(env, object, "code", fail_name(err, name, sizeof name));
+    return object;
 }
 
 napi_value fail_throw(napi_env env, const Fail *fail) {

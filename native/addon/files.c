@@ -3,45 +3,19 @@
  * cached. */
 #include "addon.h"
 #include "kernel.h"
+#include "reading.h"
 
 #include <string.h>
 #include <sys/vfs.h>
-
-enum { SMALL_MAX = 64 << 10 };
-
-/** Bytes read, or a negative error number. */
-static ssize_t read_small(const char *path, char *data) {
-    size_t length = 0;
-    int fd CLOSES = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-    if (fd < 0) return -errno;
-    while (length <= SMALL_MAX) {
-        ssize_t n = read(fd, data + length, SMALL_MAX + 1 - length);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return -errno;
-        if (n == 0) return (ssize_t)length;
-        length += (size_t)n;
-    }
-    return -EFBIG;
-}
-
-static napi_value refusal(napi_env env, int err) {
-    char name[32];
-    napi_value object, code;
-    if (napi_create_object(env, &object) != napi_ok ||
-        napi_create_string_utf8(env, fail_name(err, name, sizeof name), NAPI_AUTO_LENGTH, &code) != napi_ok ||
-        napi_set_named_property(env, object, "code", code) != napi_ok)
-        return NULL;
-    return object;
-}
 
 static bool read_each(napi_env env, char **paths, uint32_t count, char *data, napi_value array) {
     for (uint32_t i = 0; i < count; i++) {
         napi_handle_scope scope;
         napi_value item = NULL;
         if (napi_open_handle_scope(env, &scope) != napi_ok) return false;
-        ssize_t n = read_small(paths[i], data);
+        ssize_t n = file_read(paths[i], O_NONBLOCK, data);
         if (n < 0)
-            item = refusal(env, (int)-n);
+            item = fail_refusal(env, (int)-n);
         else
             napi_create_buffer_copy(env, (size_t)n, data, NULL, &item);
         bool done = item && napi_set_element(env, array, i, item) == napi_ok;
@@ -58,7 +32,7 @@ MEMBER(gt_read_many) {
     napi_value array = NULL;
     args_begin(&args, env, info, "readMany", &arena);
     char **paths = args_strings(&args, args.v[0], "paths", true, &count);
-    char *data = args.failed ? NULL : arena_alloc(&arena, SMALL_MAX + 1);
+    char *data = args.failed ? NULL : arena_alloc(&arena, TEXT_MAX + 1);
     if (!args.failed && !data) args_fail(&args, "memory", "available");
     if (!args.failed && (napi_create_array_with_length(env, count, &array) != napi_ok ||
                          !read_each(env, paths, count, data, array)))

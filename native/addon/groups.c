@@ -112,7 +112,7 @@ static void keep(Text *text, ssize_t length, const char *data) {
 static void read_group(Group *group, char *data, atomic_uint *progress) {
     Text *text = group->text;
     for (uint32_t i = 0; i < group->count; i++) {
-        keep(text++, file_read(group->paths[i], data), data);
+        keep(text++, file_read(group->paths[i], 0, data), data);
         atomic_fetch_add(progress, 1);
     }
     if (group->wants_links) {
@@ -209,23 +209,14 @@ static bool run_groups(Job *memory) {
     return true;
 }
 
-static napi_value refusal(napi_env env, int err) {
-    char name[32];
-    napi_value object = NULL, code;
-    if (napi_create_object(env, &object) == napi_ok &&
-        napi_create_string_utf8(env, fail_name(err, name, sizeof name), NAPI_AUTO_LENGTH, &code) == napi_ok)
-        napi_set_named_property(env, object, "code", code);
-    return object;
-}
-
 static napi_value texts_of(napi_env env, const Group *group) {
     napi_value array = NULL, value;
-    if (!group->final || group->err) return refusal(env, group->final ? group->err : ETIMEDOUT);
+    if (!group->final || group->err) return fail_refusal(env, group->final ? group->err : ETIMEDOUT);
     if (napi_create_array_with_length(env, group->texts, &array) != napi_ok) return NULL;
     for (uint32_t i = 0; i < group->texts; i++) {
         const Text *text = &group->text[i];
         if (!text->data)
-            value = refusal(env, text->err);
+            value = fail_refusal(env, text->err);
         else if (napi_create_string_latin1(env, text->data, text->length, &value) != napi_ok)
             return NULL;
         napi_set_element(env, array, i, value);

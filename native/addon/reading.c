@@ -12,9 +12,9 @@
 
 enum { DESCRIPTORS_MAX = 1 << 16 };
 
-ssize_t file_read(const char *path, char *data) {
+ssize_t file_read(const char *path, int flags, char *data) {
     size_t length = 0;
-    int fd CLOSES = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    int fd CLOSES = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | flags);
     if (fd < 0) return -errno;
     while (length <= TEXT_MAX) {
         ssize_t n = read(fd, data + length, TEXT_MAX + 1 - length);
@@ -43,7 +43,7 @@ static void count_descriptors(const char *pid, uint64_t *descriptors, uint64_t *
 
 ssize_t processes_read(const char *path, char *data, atomic_uint *progress) {
     uint64_t processes = 0, descriptors = 0, sockets = 0;
-    ssize_t length = file_read(path, data);
+    ssize_t length = file_read(path, 0, data);
     if (length < 0) return length;
     data[length < TEXT_MAX ? length : TEXT_MAX] = 0;
     char *rest = NULL;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * One reading each of what the kernel tells in a text, for groups.c. All of them may hang, in the kernel
- * alone; all give the bytes in `text`, or a negative error number.
+ * One reading each of what the kernel tells in a text. All of them may hang, in the kernel alone; all give
+ * the bytes in `text`, or a negative error number.
  */
 #ifndef GANTRY_ADDON_READING_H
 #define GANTRY_ADDON_READING_H
@@ -11,8 +11,11 @@
 
 enum { TEXT_MAX = 64 << 10 };
 
-/** A file, whole. `text` has room for TEXT_MAX + 1. */
-ssize_t file_read(const char *path, char *text);
+/**
+ * A file, whole, opened with `flags` too: O_NONBLOCK where it may be none of the kernel's. `text` has room
+ * for TEXT_MAX + 1.
+ */
+ssize_t file_read(const char *path, int flags, char *text);
 
 /**
  * `processes descriptors sockets` of the processes that a cgroup.procs names; `progress` counts them. A

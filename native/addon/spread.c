@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * A hint to ext4 that the folders of a folder have nothing to do with one another (chattr(1), T): each is
- * then placed where the disk is emptiest, not beside its siblings. There ext4 would step over the number of
- * every inode that was freed within the last minutes, for each file that it makes. Other file systems have no
- * such hint.
+ * then placed where the disk is emptiest, not beside its siblings. Where there is no journal, ext4 steps over
+ * the number of every inode that was freed within the last minutes, for each file that it makes beside them:
+ * a pull after a large deletion took twice the time. Other file systems have no such hint.
  */
 #include "addon.h"
 #include "kernel.h"

@@ -56,6 +56,7 @@ export function observe(observer: Observer): Disposable {
   return { [Symbol.dispose]: () => observers.delete(observer) }
 }
 
+/** Opens a task, which `endTask` must close. */
 export function beginTask(name: string, traceparent?: string): Task {
   const task = { id: ++counter, name, beganMs: performance.now(), traceparent, stages: [] }
   tasks.add(task)
@@ -63,6 +64,7 @@ export function beginTask(name: string, traceparent?: string): Task {
   return task
 }
 
+/** Once a task. */
 export function endTask(task: Task, code: number): void {
   tasks.delete(task)
   for (const o of observers) o.taskEnded?.(task, code)

@@ -105,7 +105,6 @@ export async function look(client: CriClient): Promise<Look> {
       ...{ kind: 'pod', id, ...names, container: '', restarts: attempt ?? 0 },
       ...totals(linux ?? {}, metrics?.metrics ?? []),
       ...network(linux ?? {}),
-      tasks: number(linux?.process?.processCount),
       writableBytes: undefined,
     }
     return [own, ...inside]

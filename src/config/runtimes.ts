@@ -14,20 +14,7 @@ import {
 } from './schema.ts'
 
 /** The fields that were written, and where the last of them stood. */
-export interface WrittenRuntime {
-  readonly kind?: RuntimeKind
-  readonly path?: string
-  readonly root?: AbsPath
-  readonly args?: readonly string[]
-  readonly privilegedWithoutHostDevices?: boolean
-  readonly privilegedWithoutHostDevicesAllDevicesAllowed?: boolean
-  readonly annotations?: Readonly<Record<string, string>>
-  readonly podAnnotations?: readonly string[]
-  readonly containerAnnotations?: readonly string[]
-  readonly baseSpec?: AbsPath
-  readonly hooksDirs?: readonly AbsPath[]
-  readonly place?: string
-}
+export type WrittenRuntime = Partial<Omit<RuntimeConfig, 'explicit'>> & { readonly place?: string }
 
 const handlerName = /^[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?$/
 const asKind = (value: unknown): RuntimeKind | undefined => runtimeKinds.find((k) => k === value)

@@ -40,6 +40,7 @@ export async function tlsFiles(
   }
 }
 
+/** Of a server. Client certificates are asked for where there are authorities for them. */
 export function tlsOptions(pem: TlsPem): TlsOptions {
   const asked = pem.ca === undefined ? {} : { requestCert: true, rejectUnauthorized: true }
   return { ...pem, ...asked, minVersion: 'TLSv1.2' }

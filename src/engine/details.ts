@@ -3,7 +3,6 @@
  * What the host knows of a pod or a container beyond its record, for verbose answers: the OCI document, the network
  * attachment, the runtime. Reads small files; what is not there (any more) is undefined, never an error.
  */
-
 import type { Container } from '../model/container.ts'
 import type { ContainerPaths } from '../model/names.ts'
 import { containerPaths, podPaths } from '../model/names.ts'

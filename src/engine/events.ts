@@ -29,6 +29,7 @@ export interface Events {
   stamp(): UnixNanos
 }
 
+/** Takes the catalog's `onChange` for itself: once a catalog. */
 export function events({ catalog, clock }: { catalog: Catalog; clock: Clock }): Events {
   const listeners = new Set<(event: PodEvent) => void>()
   let last = 0n

@@ -60,6 +60,16 @@ const DRAIN_MS = 500
 const SIGTERM = 15
 const SIGKILL = 9
 
+/** Where systems keep programs. */
+export const PROGRAM_DIRS: readonly string[] = [
+  '/usr/local/sbin',
+  '/usr/local/bin',
+  '/usr/sbin',
+  '/usr/bin',
+  '/sbin',
+  '/bin',
+]
+
 /** The program `name` in the first folder that has it as an executable file. @abort finishes */
 export async function findExecutable(dirs: readonly string[], name: string): Promise<string | undefined> {
   for (const dir of dirs) {

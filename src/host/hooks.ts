@@ -16,6 +16,7 @@ import { type HookFile, parseHookFile } from '../model/plan/spec/hooks.ts'
  */
 export type Hooks = (dirs: readonly string[]) => Promise<readonly HookFile[]>
 
+/** Has read nothing yet. */
 export function hooks(): Hooks {
   const known = new Map<string, { readonly stamp: string; readonly file: HookFile }>()
 

@@ -97,6 +97,8 @@ export interface Pod {
   readonly state: PodState
   /** Set by UpdatePodSandboxResources; absent: as the request said. */
   readonly resources?: PodResources
+  /** Stopped, with releases that have failed: a further Stop tries them again. Known to this daemon only. */
+  readonly unreleased?: true
 }
 
 export function ready(ips: readonly string[], pause?: ProcessId): PodState {

@@ -55,6 +55,7 @@ function bounded(): (value: string) => string {
   }
 }
 
+/** All from zero, of a daemon of that version. */
 export function metrics(version: string): Metrics {
   const registers = [new Registry()]
   const counter = (name: string, help: string) => new Counter({ name, help, registers })

@@ -33,6 +33,7 @@ export interface Exporter {
 /** What a collector that does not want a batch says; sending it again will not help. */
 class Refused extends Error {}
 
+/** Sends in the background from now on; never throws. */
 export function exporter(options: ExporterOptions): Exporter {
   let queue: Span[] = []
   let sending: Promise<void> | undefined

@@ -4,7 +4,6 @@
  * what has ended, and answers `ask` with its state; the worker says `took` when it has a batch, so that the daemon
  * never has more than one on the way. Names and numbers only. Types and parsers only.
  */
-
 import { typedLine } from '../base/json-line.ts'
 import type { TlsPaths } from '../edge/tls.ts'
 
@@ -93,6 +92,7 @@ export type FromWorker =
 
 const types = new Set<FromWorker['type']>(['ready', 'failed', 'took', 'ask', 'warn'])
 
+/** One line, its end included. */
 export function formatLine(message: ToWorker | FromWorker): string {
   return `${JSON.stringify(message)}\n`
 }

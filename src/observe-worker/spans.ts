@@ -10,7 +10,8 @@ import type { EndedStage, EndedTask } from './protocol.ts'
 
 /** Calls whose stages wait for their end; the oldest are forgotten. */
 const WAITING = 1024
-const [INTERNAL, SERVER] = [1, 2]
+const INTERNAL = 1
+const SERVER = 2
 const ERROR = 2
 
 /** In the form of OTLP's JSON. */
@@ -107,7 +108,7 @@ function taskSpan(context: Context, ended: EndedTask): Span {
   return {
     ...base(context, ended),
     name: `${service}/${method}`,
-    kind: SERVER ?? 0,
+    kind: SERVER,
     attributes: [
       attribute('rpc.system', 'grpc'),
       attribute('rpc.service', service),
@@ -124,7 +125,7 @@ function stageSpan(context: Context, ended: EndedStage): Span {
   return {
     ...base(context, ended),
     name: `${work}:${name}`,
-    kind: INTERNAL ?? 0,
+    kind: INTERNAL,
     attributes: [attribute('gantry.work', work), attribute('gantry.stage', name)],
     status: fault === '' ? {} : { code: ERROR, message: fault },
   }

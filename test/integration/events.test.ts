@@ -7,8 +7,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { v1 } from '../../src/edge/cri/gen/api.js'
+import { LIMITS } from '../../src/model/limits.ts'
 import { waitUntil } from '../support/child.ts'
-import { codeOf, status } from '../support/cri-client.ts'
+import { codeOf, connect, status } from '../support/cri-client.ts'
 import { containerState, podState } from '../support/cri-requests.ts'
 import { gantryCli } from '../support/gantry-cli.ts'
 import { expectNoLeaks } from '../support/leak-check.ts'
@@ -132,6 +133,31 @@ test('an exit is told within 20 ms', { timeout: 120_000 }, async () => {
   // On a machine that does other work meanwhile the slowest are a matter of its scheduler, and of its disk.
   expect(p(process.env.GANTRY_TEST_EXITS === undefined ? 0.5 : 0.99)).toBeLessThan(20)
   await pod.remove()
+  h.leave()
+})
+
+test('a subscriber that never reads is ended with RESOURCE_EXHAUSTED, and another one hears everything', async () => {
+  const deaf = connect(s.workspace.socket)
+  const stream = deaf.stream('GetContainerEvents', {})[Symbol.asyncIterator]()
+  const first = stream.next()
+  const h = await listen()
+  expect((await first).done).toBe(false)
+  // What is on its way fills the connection soon; from then on the daemon's queue does.
+  const annotations = { large: 'x'.repeat(64 << 10) }
+  const pods = Math.ceil(LIMITS.liveQueue / 4) + 30
+  let left = pods
+  const lives = async () => {
+    while (left-- > 0) await (await s.pod(`deaf-${left}`, { annotations })).remove()
+  }
+  await Promise.all([lives(), lives(), lives()])
+  await until(h, pods * 4)
+  const kinds = h.messages.map((m) => m.containerEventType)
+  expect([0, 1, 2, 3].map((kind) => kinds.filter((k) => k === kind).length)).toEqual(Array(4).fill(pods))
+  const end = async () => {
+    for (let heard = 0; ; heard++) if ((await stream.next()).done) return heard
+  }
+  expect(await end().catch(codeOf)).toBe(status.RESOURCE_EXHAUSTED)
+  deaf.close()
   h.leave()
 })
 

@@ -7,7 +7,7 @@ import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { namespaceMode } from '../support/cri-requests.ts'
+import { namespaceMode, podState, waitForExit } from '../support/cri-requests.ts'
 import { expectNoLeaks } from '../support/leak-check.ts'
 import { type Scenario, startScenario } from '../support/scenario.ts'
 import { childrenOf, faultsOfReapedChildren, namespaceOf } from '../support/scenario-processes.ts'
@@ -188,6 +188,29 @@ describe('PID namespaces', () => {
     expect(await first.sh(orphan)).toBe('0\n')
     await pod.remove()
   })
+
+  it.each([
+    ['the daemon that ran it', false],
+    ['one that was started since', true],
+  ])(
+    'POD: %s sees gantry-pause die: the pod is not ready, and gives back what it has',
+    async (_, restarted) => {
+      const pod = await s.pod('pid-lost', { pid: namespaceMode.pod, bridged: true })
+      const sharing = await kept(s, pod, { linux: inPid(namespaceMode.pod) })
+      const own = await kept(s, pod)
+      const { info } = await s.client.call('PodSandboxStatus', { podSandboxId: pod.podId, verbose: true })
+      if (restarted) {
+        await s.daemon.kill9()
+        await s.daemon.restart()
+      }
+      expect(await leases()).toHaveLength(1)
+      process.kill(JSON.parse(info.info ?? '{}').pid, 'SIGKILL')
+      await expect.poll(async () => (await status(pod.podId))?.state).toBe(podState.notReady)
+      for (const { id } of [sharing, own]) expect((await waitForExit(s.client, id)).exitCode).toBe(137)
+      await expect.poll(leases).toEqual([])
+      await pod.remove()
+    },
+  )
 
   it('POD in a container is refused when the pod has no shared PID namespace', async () => {
     const pod = await s.pod('pid-mismatch')

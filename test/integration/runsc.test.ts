@@ -6,7 +6,7 @@
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { waitUntil } from '../support/child.ts'
-import { execSync, namespaceMode, type RunningPod, waitForExit } from '../support/cri-requests.ts'
+import { execSync, namespaceMode, podState, type RunningPod, waitForExit } from '../support/cri-requests.ts'
 import { processes } from '../support/host-view.ts'
 import { expectNoLeaks } from '../support/leak-check.ts'
 import { type Scenario, startScenario } from '../support/scenario.ts'
@@ -34,6 +34,8 @@ afterAll(() => s?.end((before) => expectNoLeaks(before, { withinMs: 10_000 })))
 
 const sentries = async () =>
   (await processes()).filter((p) => p.text.startsWith('runsc-sandbox') && p.text.includes(s.workspace.run))
+const stateOf = async ({ podId }: RunningPod) =>
+  (await s.client.call('PodSandboxStatus', { podSandboxId: podId })).status?.state
 const inside = async (word: string) => (await execSync(s.client, c.id, ['ps'])).stdout.includes(word)
 
 describe('a container', () => {
@@ -168,6 +170,15 @@ describe('a pod', () => {
     await shared.remove()
   })
 
+  it('has statistics of all that its kernel uses, which cannot be told apart by container', async () => {
+    const { stats } = await s.client.call('PodSandboxStats', { podSandboxId: pod.podId })
+    expect(stats?.linux?.memory?.workingSetBytes?.value).toBeGreaterThan(0n)
+    expect(stats?.linux?.cpu?.usageCoreNanoSeconds?.value).toBeGreaterThan(0n)
+    expect(stats?.linux?.network?.defaultInterface?.name).toBe('eth0')
+    const own = (await s.client.call('ContainerStats', { containerId: c.id })).stats
+    expect(own?.attributes?.id).toBe(c.id)
+  })
+
   it('goes on without the daemon, which finds it again and learns of what ended meanwhile', async () => {
     const end = busybox({
       command: ['sh', '-c', 'while [ ! -e /end ]; do sleep 0.1; done; echo ended; exit 6'],
@@ -181,15 +192,25 @@ describe('a pod', () => {
     await waitForLog(s.logOf(pod, end.metadata?.name ?? ''), 'ended')
   })
 
-  it('whose kernel is killed has no containers any more, and is removed without a trace', async () => {
-    const other = await s.pod('killed', { handler })
+  it('whose kernel is killed is not ready, has no containers any more, and is removed without a trace', async () => {
+    const other = await s.pod('killed', { handler, bridged: true })
     const { id } = await kept(s, other)
     await pidOf(s, id)
     const sentry = (await sentries()).find((p) => p.text.includes(other.podId))
     process.kill(sentry?.pid ?? 0, 'SIGKILL')
+    await expect.poll(() => stateOf(other)).toBe(podState.notReady)
     expect((await waitForExit(s.client, id)).exitCode).toBe(137)
     await other.remove()
     expect((await sentries()).some((p) => p.text.includes(other.podId))).toBe(false)
+  })
+
+  it('that takes more memory than it may is not ready, and its containers were OOMKilled', async () => {
+    const memoryLimitInBytes = 128n << 20n
+    const other = await s.pod('greedy', { handler, linux: { resources: { memoryLimitInBytes } } })
+    const { status } = await ran(s, other, 'tail /dev/zero')
+    expect(status).toMatchObject({ exitCode: 137, reason: 'OOMKilled' })
+    await expect.poll(() => stateOf(other)).toBe(podState.notReady)
+    await other.remove()
   })
 
   it('is stopped with its containers', async () => {

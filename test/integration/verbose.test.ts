@@ -218,6 +218,8 @@ describe('the runtime', () => {
     })
     expect(config.containerd.runtimes).toHaveProperty('runc')
     expect(info.lastCNILoadStatus).toBe('OK')
+    // CGROUPFS is 1 in the proto.
+    expect(await s.client.call('RuntimeConfig', {})).toEqual({ linux: { cgroupDriver: 1 } })
   })
 
   test('says why the network is not ready where scripts look for it', async () => {
@@ -228,14 +230,18 @@ describe('the runtime', () => {
     await expect.poll(lastStatus, { timeout: 10_000 }).toBe('OK')
   })
 
-  test('every value of every verbose answer that begins with a brace is an object', async () => {
+  test('every value of every verbose answer that begins with a brace is an object, and none has a credential', async () => {
+    const auth = { username: 'who', password: 'pass-not-to-see' }
+    await s.client.call('PullImage', { image: { image: names.busybox }, auth, sandboxConfig: pod.config })
     const infos = [
       (await s.client.call('Status', { verbose: true })).info,
       (await s.client.call('ContainerStatus', { containerId: c.id, verbose: true })).info,
       (await s.client.call('PodSandboxStatus', { podSandboxId: pod.podId, verbose: true })).info,
       (await s.client.call('ImageStatus', { image: { image: names.busybox }, verbose: true })).info,
     ]
-    for (const [key, value] of infos.flatMap((i) => Object.entries(i)))
+    for (const [key, value] of infos.flatMap((i) => Object.entries(i))) {
       if (value.startsWith('{')) expect([key, typeof JSON.parse(value)]).toEqual([key, 'object'])
+      expect(value).not.toContain(auth.password)
+    }
   })
 })

@@ -158,11 +158,12 @@ export function fakeProcesses({ books, steps, behaviour }: Machine): Processes {
         if (signal === SIGKILL || !behaviour.ignores.has(signal)) books.end(p, signal)
         return true
       }),
-    gone: (scope, id) =>
-      steps.step('processes.gone', { kind: 'stops', scope }, async () => {
-        const p = books.processOf(id)
-        if (p) await orAbort(scope, new Promise<void>((resolve) => p.onEnd.push(() => resolve())))
-      }),
+    // A watch is no step under way: the step is the news of the end.
+    gone: async (scope, id) => {
+      const p = books.processOf(id)
+      if (p) await orAbort(scope, new Promise<void>((resolve) => p.onEnd.push(() => resolve())))
+      await steps.step('processes.gone', { kind: 'stops', scope }, () => {})
+    },
     find: () => Promise.reject(new Fault('internal', 'the engine does not look for processes')),
   }
 }

@@ -30,6 +30,7 @@ const runtimeInfo = ({ facts }: Engine, r: RuntimeDetails | undefined) => ({
   },
 })
 
+/** JSON of one object; what cannot be found any more is absent. @abort finishes */
 export async function containerInfo(engine: Engine, c: Container): Promise<string> {
   const { record, state } = c
   const { spec, rootfs, runtime } = await engine.containers.details(c)
@@ -50,6 +51,7 @@ export async function containerInfo(engine: Engine, c: Container): Promise<strin
   })
 }
 
+/** The same for a pod. @abort finishes */
 export async function podInfo(engine: Engine, pod: Pod): Promise<string> {
   const { record, state } = pod
   const { spec, netns, cni, runtime } = await engine.pods.details(pod)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Taking a pod apart: the one path for it, with four callers (a failed run, Stop, Remove, recovery). Each
+ * Taking a pod apart: the one path for it, with five callers (a failed run, Stop, Remove, recovery, `lost.ts`). Each
  * release is idempotent and accepts "never was". The order is that of making, backwards.
  */
 import { asFault, Fault } from '../../base/fault.ts'

@@ -31,6 +31,7 @@ import {
 } from '../../model/pod.ts'
 import { type Context, NETWORK_LOCK } from '../context.ts'
 import { expectFreeHostPorts, ownHostPorts } from './host-ports.ts'
+import { watchPause } from './lost.ts'
 import * as release from './release.ts'
 import { planPodLimits } from './update.ts'
 
@@ -118,6 +119,7 @@ async function makePod(ctx: Context, scope: Scope, command: RunPod & { hash: str
     await act(scope, { work: WORK, name: 'ready' }, () => ctx.store.putPod(pod))
     undo.disarm()
     ctx.catalog.pods.put(id, pod)
+    watchPause(ctx, pod)
     return id
   } catch (e) {
     await forget(ctx, creating, undo)

@@ -31,7 +31,7 @@ async function stopLocked(ctx: Context, scope: Scope, id: PodId): Promise<void> 
   const pod = ctx.catalog.pods.byId.get(id)
   if (
     !pod ||
-    pod.state.phase === 'stopped' ||
+    (pod.state.phase === 'stopped' && !pod.unreleased) ||
     pod.state.phase === 'leftover' ||
     pod.state.phase === 'creating'
   )
@@ -47,7 +47,8 @@ async function stopLocked(ctx: Context, scope: Scope, id: PodId): Promise<void> 
       throw Fault.during(`stop pod ${podLabel(pod.record)}: release ${name}`, e)
     }
   }
-  const next: Pod = { ...pod, state: stopped(ctx.host.clock.now()) }
+  const { unreleased: _, ...rest } = pod
+  const next: Pod = { ...rest, state: stopped(ctx.host.clock.now()) }
   await act(cleanup, { work: 'stop-pod', name: 'stopped' }, () => ctx.store.putPod(next))
   ctx.catalog.pods.put(id, next)
 }

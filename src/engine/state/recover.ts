@@ -16,7 +16,8 @@ import { settleExit, watchExit } from '../containers/exit.ts'
 import { leftoverReleases } from '../containers/release.ts'
 import { type Context, NETWORK_LOCK } from '../context.ts'
 import { adoptHostPorts } from '../pods/host-ports.ts'
-import { leftoverFault, allReleases as podReleases, releaseAll, stopReleases } from '../pods/release.ts'
+import { releaseLost, watchPause } from '../pods/lost.ts'
+import { leftoverFault, allReleases as podReleases, releaseAll } from '../pods/release.ts'
 import { type LoadedContainer, type LoadedPod, loadAll } from './load.ts'
 import { sweepUnowned } from './sweep.ts'
 
@@ -66,6 +67,7 @@ function recoverPod(ctx: Context, found: LoadedPod, later: (() => Promise<void>)
     ...rest,
   }
   ctx.catalog.pods.put(record.id, shown)
+  if (decision.do === 'keep') watchPause(ctx, shown)
   if (decision.do === 'forget') later.push(() => forgetPod(ctx, shown, decision.why))
   if (decision.do === 'stop') {
     const next: Pod = { record, state: stopped(ctx.host.clock.now()), ...rest }
@@ -73,9 +75,7 @@ function recoverPod(ctx: Context, found: LoadedPod, later: (() => Promise<void>)
     later.push(async () => {
       using scope = cleanupScope(ctx.daemon.log, RELEASE_MS)
       using _ = await ctx.locks.exclusive(scope, record.id)
-      if (ctx.catalog.pods.byId.get(record.id) !== next) return
-      await releaseAll(ctx, stopReleases(ctx, record), scope)
-      await ctx.store.putPod(next)
+      if (ctx.catalog.pods.byId.get(record.id) === next) await releaseLost(ctx, next)
     })
   }
 }

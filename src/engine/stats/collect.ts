@@ -44,6 +44,8 @@ export interface PodSample extends Sample {
   readonly links: readonly LinkUsage[] | undefined
   /** Of those that run. */
   readonly containers: readonly ContainerSample[]
+  /** In the containers together; not told if one of them is stuck, nor with metrics, which have it by container. */
+  readonly processCount: bigint | undefined
 }
 
 export interface Stats {
@@ -135,7 +137,7 @@ export function stats(ctx: Context): Stats {
       const isOwn = ownCgroups([...catalog.pods.byId.values()])
       const requests = of.flatMap((pod, i) => [
         podRequest(ctx, pod, { detail, isOwn: isOwn(pod) }),
-        ...(inside[i] ?? []).map((c) => containerRequest(c, detail)),
+        ...(inside[i] ?? []).map((c) => containerRequest(c, detail === 'stats' ? 'counted' : detail)),
       ])
       const found = await look(requests)
       const ofContainer = withLayers()
@@ -148,12 +150,25 @@ export function stats(ctx: Context): Stats {
         })
         const summed = isOwn(pod) ? own.usage : sumUsage(samples.flatMap((s) => s.usage ?? []))
         const nanoCores = isOwn(pod) ? own.nanoCores : rate(pod.record.id, summed)
-        return { ...own, pod, usage: summed, nanoCores, containers: samples }
+        return {
+          ...own,
+          pod,
+          usage: summed,
+          nanoCores,
+          containers: samples,
+          processCount: processesIn(samples),
+        }
       })
     },
     disk: () => host.readings.disk(ctx.options.roots.root),
   }
 }
+
+const processesIn = (samples: readonly ContainerSample[]): bigint | undefined =>
+  samples.reduce<bigint | undefined>((sum, { usage }) => {
+    const one = usage?.counters.processes
+    return sum === undefined || one === undefined ? undefined : sum + one
+  }, 0n)
 
 const containerRequest = (c: Container, detail: Detail): ReadingRequest => ({
   id: c.record.id,

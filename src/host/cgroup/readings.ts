@@ -55,7 +55,7 @@ export function readings(native: Native, ground: Ground): Readings {
   const { version, mounts, hugepageSizes } = ground
   const filesOf = (detail: Detail): readonly CgroupFile[] =>
     cgroupFiles(version, detail, hugepageSizes).filter(([controller]) => mounts[controller] !== undefined)
-  const files = { stats: filesOf('stats'), metrics: filesOf('metrics') }
+  const files = { stats: filesOf('stats'), counted: filesOf('counted'), metrics: filesOf('metrics') }
   const procs = version === 2 ? mounts.unified : (mounts.pids ?? mounts.memory)
   const sockets = linkSockets(native)
   let turn: Promise<unknown> = Promise.resolve()

@@ -2,8 +2,8 @@
 /**
  * Ports of the node that lead into pods, where no plugin of the network maps them: by nftables, by iptables where
  * nft is missing. Knows the ports of all pods, and puts the rules of all in force at once, so that what a crash,
- * or somebody else, left behind does not matter. Starts no program as long as no pod has such ports. Does not
- * open ports in anybody's firewall.
+ * or somebody else, left behind does not matter. Starts no program as long as no pod has such ports, but for the
+ * first time, when rules of an earlier daemon may be there. Does not open ports in anybody's firewall.
  */
 import { writeFile } from 'node:fs/promises'
 import { errnoCode, Fault } from '../../base/fault.ts'
@@ -11,7 +11,7 @@ import { KeyedLock } from '../../base/keyed-lock.ts'
 import { abortFault, type Scope } from '../../base/scope.ts'
 import type { HostPort, IpFamily, PodHostPorts } from '../../model/host-ports.ts'
 import { clip } from '../../model/ids.ts'
-import { findExecutable, type Run, type RunResult, run as runProgram } from '../exec.ts'
+import { findExecutable, PROGRAM_DIRS, type Run, type RunResult, run as runProgram } from '../exec.ts'
 import type { Native } from '../native.ts'
 import { iptablesRules } from './iptables.ts'
 import { nftRuleset } from './nft.ts'
@@ -38,7 +38,6 @@ export interface Hostports {
   remove(scope: Scope, podId: string): Promise<void>
 }
 
-const PROGRAM_DIRS = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin']
 const DEADLINE_MS = 30_000
 /** For the lock that all users of iptables take. */
 const LOCK_SECONDS = '10'
@@ -52,6 +51,7 @@ const FAMILIES = [
 /** Interfaces as the kernel allows them; the rest would be syntax in a rule or leave the sysctl's folder. */
 const INTERFACE = /^(?!\.{1,2}$)[\w.@:-]{1,15}$/
 
+/** Knows no pods yet, and takes nothing for being in force: the first `apply` always does something. */
 export function hostports(deps: HostportsDeps): Hostports {
   const known = new Map<string, PodHostPorts>()
   const lock = new KeyedLock()

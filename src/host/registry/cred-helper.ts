@@ -9,7 +9,7 @@ import { Fault } from '../../base/fault.ts'
 import type { Scope } from '../../base/scope.ts'
 import { clip } from '../../model/ids.ts'
 import { PULL } from '../../model/pull-policy.ts'
-import { findExecutable, type RunResult, run } from '../exec.ts'
+import { findExecutable, PROGRAM_DIRS, type RunResult, run } from '../exec.ts'
 import type { Native } from '../native.ts'
 import { type Credentials, credentialsOf, HUB_KEY, hostName } from './credentials.ts'
 
@@ -31,8 +31,6 @@ export interface HelperQuestion {
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/
 const MAX_OUTPUT_BYTES = 64 * 1024
 const KILL_GRACE_MS = 1_000
-/** Where helpers find programs of their own, behind their folders. */
-const SYSTEM_PATH = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin']
 /** What helpers say, on stdout, when all is well but they know nothing. */
 const NOT_FOUND = /credentials not found/i
 /** The username behind which the secret is an identity token. */
@@ -83,7 +81,8 @@ function environment(dirs: readonly string[]): string[] {
   )
   return [
     ...own,
-    `PATH=${[...new Set([...dirs, ...SYSTEM_PATH])].join(':')}`,
+    // Helpers start programs of their own.
+    `PATH=${[...new Set([...dirs, ...PROGRAM_DIRS])].join(':')}`,
     `HOME=${process.env.HOME ?? '/root'}`,
   ]
 }

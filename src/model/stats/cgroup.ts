@@ -5,8 +5,8 @@
  */
 import type { CgroupUsage, Counter, Counters, DeviceIo, HugepageUse, Psi, PsiLine } from './usage.ts'
 
-/** `stats` for what every poll asks, `metrics` for all that cAdvisor has. */
-export type Detail = 'stats' | 'metrics'
+/** `stats` for what every poll asks, `counted` with the processes beside, `metrics` for all that cAdvisor has. */
+export type Detail = 'stats' | 'counted' | 'metrics'
 
 /** A file by its controller, which on v2 is always `unified`. */
 export type CgroupFile = readonly [controller: string, file: string]
@@ -21,6 +21,7 @@ const FILES: Readonly<Record<1 | 2, Readonly<Record<Detail, readonly CgroupFile[
       ['memory', 'memory.stat'],
       ['pids', 'pids.current'],
     ],
+    counted: [['pids', 'cgroup.procs']],
     metrics: [
       ['cpuacct', 'cpuacct.usage_user'],
       ['cpuacct', 'cpuacct.usage_sys'],
@@ -47,6 +48,7 @@ const FILES: Readonly<Record<1 | 2, Readonly<Record<Detail, readonly CgroupFile[
       'io.pressure',
       'pids.current',
     ]),
+    counted: unified(['cgroup.procs']),
     metrics: unified(['memory.peak', 'memory.events', 'io.stat', 'pids.max']),
   },
 }
@@ -58,8 +60,9 @@ export function cgroupFiles(
   detail: Detail,
   hugepageSizes: readonly string[],
 ): readonly CgroupFile[] {
-  const { stats, metrics } = FILES[version]
+  const { stats, counted, metrics } = FILES[version]
   if (detail === 'stats') return stats
+  if (detail === 'counted') return [...stats, ...counted]
   const controller = version === 1 ? 'hugetlb' : 'unified'
   const huge = hugepageSizes.flatMap((size) =>
     HUGEPAGES[version].map((of): CgroupFile => [controller, `hugetlb.${size}.${of}`]),
@@ -80,6 +83,9 @@ function number(text: string | undefined): bigint | undefined {
   const value = BigInt(text.trim())
   return value < WRAPPED ? value : undefined
 }
+
+const lines = (text: string | undefined): bigint | undefined =>
+  text === undefined ? undefined : BigInt(text.split('\n').length - 1)
 
 /** The value of `key` in lines of `key value`. */
 function field(text: string | undefined, key: string): bigint | undefined {
@@ -134,6 +140,7 @@ function v1(t: Texts): Found {
     oomKills: field(t.get('memory.oom_control'), 'oom_kill'),
     swapBytes,
     swapAvailableBytes: less(less(both, limit), swapBytes),
+    processes: lines(t.get('cgroup.procs')),
     tasks: number(t.get('pids.current')),
     tasksMax: number(t.get('pids.max')),
   }
@@ -175,6 +182,7 @@ function v2(t: Texts): Found {
     oomKills: field(events, 'oom_kill'),
     swapBytes,
     swapAvailableBytes: less(limited(number(t.get('memory.swap.max'))), swapBytes),
+    processes: lines(t.get('cgroup.procs')),
     tasks: number(t.get('pids.current')),
     tasksMax: number(t.get('pids.max')),
   }

@@ -26,6 +26,7 @@ export type Counter =
   | 'oomKills'
   | 'swapBytes'
   | 'swapAvailableBytes'
+  | 'processes'
   | 'tasks'
   | 'tasksMax'
 

@@ -63,8 +63,8 @@ describe('budgets', () => {
 
   it('judges a rate the other way round', () => {
     const figure = 'wide.pods_per_second'
-    expect(verdictOf(figure, samplesOf(figure, [[12]]), samplesOf(figure, [[6]]))).toBe('met')
-    expect(verdictOf(figure, samplesOf(figure, [[11]]), samplesOf(figure, [[6]]))).toBe('missed')
+    expect(verdictOf(figure, samplesOf(figure, [[13.2]]), samplesOf(figure, [[6]]))).toBe('met')
+    expect(verdictOf(figure, samplesOf(figure, [[13]]), samplesOf(figure, [[6]]))).toBe('missed')
   })
 
   it('does not judge a ratio without a peer, nor a figure of 100 pods with fewer', () => {

@@ -23,7 +23,6 @@ const pod = (name: string, at: At) => ({
   linux: {
     ...cpu(at),
     network: { defaultInterface: { name: 'eth0', rxBytes: uint(at.rx), txBytes: uint(0n) } },
-    process: { processCount: uint(4n) },
     containers: [{ attributes: { id: `${name}-c-id`, metadata: { name: 'app', attempt: 3 } }, ...cpu(at) }],
   },
 })
@@ -39,6 +38,7 @@ const daemon = (pods: readonly object[], podMetrics: readonly object[] = []): Cr
 const metricsAt = (bytes: bigint) => [
   {
     podSandboxId: 'web-id',
+    metrics: [metric('threads', 9n)],
     containerMetrics: [
       {
         containerId: 'web-c-id',
@@ -67,7 +67,7 @@ describe('two looks', () => {
   it('give rates, the busiest pod first', async () => {
     const all = busiestFirst(await two())
     expect(all.map((u) => u.id)).toEqual(['web-id', 'web-c-id', 'idle-id', 'idle-c-id'])
-    expect(all[0]).toMatchObject({ cpuCores: 1, rxBytesPerSecond: 2048, tasks: 4, restarts: 0 })
+    expect(all[0]).toMatchObject({ cpuCores: 1, rxBytesPerSecond: 2048, tasks: 9, restarts: 0 })
     expect(all[1]).toMatchObject({ cpuCores: 1, readBytesPerSecond: 2048, tasks: 7, restarts: 3 })
     expect(all[1]?.rxBytesPerSecond).toBeUndefined()
   })
@@ -107,7 +107,7 @@ describe('the picture', () => {
     const [head, , heading, web = '', app = ''] = picture(busiestFirst(await two()), undefined)
     expect(head).toBe('2 pods, 2 containers, 1.05 cores')
     expect(heading).toMatch(/^POD \/ CONTAINER +ID +CPU/)
-    expect(web).toMatch(/^default\/web +web-id +1\.000 +1\.0 MiB +- +- +2\.0 KiB +0 B +4 +0$/)
+    expect(web).toMatch(/^default\/web +web-id +1\.000 +1\.0 MiB +- +- +2\.0 KiB +0 B +9 +0$/)
     expect(app).toMatch(/^ {2}app +web-c-id +1\.000 +1\.0 MiB +2\.0 KiB +- +- +- +7 +3$/)
   })
   it('has no more than the screen', async () => {

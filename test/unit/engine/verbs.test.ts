@@ -114,6 +114,15 @@ describe('wrong states', () => {
   })
 })
 
+test('an update of huge pages is written beside the runtime, which leaves them as they are', async () => {
+  const id = await running()
+  const change = { ...noResources, hugepages: [{ pageSize: '2MB', limitBytes: 4n << 20n }] }
+  await d.engine.containers.update(d.scope(), { id, change })
+  expect(w.books.count('runtime.update')).toBe(1)
+  expect(w.books.count('limits hugetlb.2MB.max=4194304')).toBe(1)
+  expect(d.engine.containers.get(id).resources.hugepages).toEqual(change.hugepages)
+})
+
 describe('a program that cannot be executed', () => {
   test('is created all the same; Start tells, with code 128; then it is exited', async () => {
     const id = await create(await pod(), { command: [MISSING] })

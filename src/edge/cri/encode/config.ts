@@ -39,6 +39,7 @@ const profile = (p: SecurityProfile) =>
     ? undefined
     : { profileType: PROFILES[p.type], localhostRef: p.type === 'localhost' ? p.ref : '' }
 
+/** A pod's request, with its present resources, by the names of the proto's fields. */
 export function podConfigJson(pod: Pod): unknown {
   const { config } = pod.record
   const now = podResources(pod)
@@ -68,6 +69,7 @@ export function podConfigJson(pod: Pod): unknown {
   })
 }
 
+/** The same of a container. */
 export function containerConfigJson(c: Container): unknown {
   const { config } = c.record
   const { security: s } = config

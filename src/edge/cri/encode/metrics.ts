@@ -19,6 +19,7 @@ const wire = (metrics: readonly Metric[]) =>
     value: { value },
   }))
 
+/** Of each metric that a node with these facts can have. */
 export function descriptors({ facts }: Engine): v1.ListMetricDescriptorsResponse.$Properties {
   return {
     descriptors: metricDescriptors(facts).map((d) => ({ ...d, labelKeys: [...d.labelKeys] })),

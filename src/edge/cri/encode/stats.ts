@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Figures of containers and pods as the CRI shows them. Attributes, which never change, are encoded once. */
-
 import type { ContainerSample, PodSample } from '../../../engine/stats/collect.ts'
 import type { Container } from '../../../model/container.ts'
 import type { Pod } from '../../../model/pod.ts'
@@ -101,20 +100,22 @@ function network(links: readonly LinkUsage[], timestamp: bigint) {
   }
 }
 
+/** One `PodSandboxStats`; what the kernel did not tell is absent, not zero. */
 export function podStats(sample: PodSample): v1.PodSandboxStats.$Properties {
-  const { pod, usage, links, atNs, containers } = sample
+  const { pod, usage, links, atNs, containers, processCount } = sample
   return {
     attributes: attributes(pod),
     linux: {
       ...(usage ? figures(usage, sample) : {}),
       ...(links ? { network: network(links, atNs) } : {}),
-      ...(usage?.counters.tasks === undefined
+      ...(processCount === undefined
         ? {}
-        : { process: { timestamp: atNs, processCount: uint(usage.counters.tasks) } }),
+        : { process: { timestamp: atNs, processCount: uint(processCount) } }),
       containers: containers.map((c) => v1.ContainerStats.decode(containerStatsBytes(c))),
     },
   }
 }
 
+/** Its bytes. */
 export const podStatsBytes = (sample: PodSample): Uint8Array =>
   v1.PodSandboxStats.encode(podStats(sample)).finish()

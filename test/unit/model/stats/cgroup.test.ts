@@ -133,6 +133,12 @@ describe('what cannot be', () => {
     expect(without).toHaveProperty('cpuNs')
   })
 
+  it('processes are lines, and threads something else', () => {
+    const { counters } = cgroupUsage(1, texts({ ...v1, 'cgroup.procs': '7\n12\n' }))
+    expect(counters).toMatchObject({ processes: 2n, tasks: 9n })
+    expect(cgroupUsage(2, texts({ 'cgroup.procs': '' })).counters).toEqual({ processes: 0n })
+  })
+
   it('files that are missing leave their figures out and no others', () => {
     expect(cgroupUsage(1, texts({}))).toEqual({ counters: {}, psi: {}, devices: [], hugepages: [] })
     expect(cgroupUsage(2, texts({ 'pids.current': '3\n' })).counters).toEqual({ tasks: 3n })
@@ -153,6 +159,8 @@ describe('the files', () => {
   it('of a poll are few, and metrics read more', () => {
     expect(cgroupFiles(1, 'stats', [])).toHaveLength(4)
     expect(cgroupFiles(2, 'stats', ['2MB'])).toHaveLength(10)
+    expect(cgroupFiles(1, 'counted', ['2MB']).slice(4)).toEqual([['pids', 'cgroup.procs']])
+    expect(cgroupFiles(2, 'counted', []).slice(10)).toEqual([['unified', 'cgroup.procs']])
     expect(cgroupFiles(2, 'metrics', ['2MB'])).toContainEqual(['unified', 'hugetlb.2MB.current'])
     expect(cgroupFiles(1, 'metrics', ['1GB'])).toContainEqual(['hugetlb', 'hugetlb.1GB.max_usage_in_bytes'])
   })
