@@ -11,8 +11,9 @@ import { allProcesses, cpuMs } from './processes.ts'
 import { pool, repeat, type Turn } from './suites.ts'
 import type { Pod } from './workload.ts'
 
-/** Counted, after as many that are not. The answers for pods take some runtimes seconds. */
+/** Counted, after as many that are not, or some seconds of them: answers for pods take some runtimes seconds each. */
 const CALLS = { ListContainerStats: 30, ListPodSandboxStats: 10, ListPodSandboxMetrics: 5 } as const
+const WARM_MS = 5_000
 const POLLED_S = 20
 
 async function polling(turn: Turn): Promise<void> {
@@ -86,7 +87,9 @@ export async function statistics(turn: Turn): Promise<void> {
   })
   for (const rpc of ['ListContainerStats', 'ListPodSandboxStats', 'ListPodSandboxMetrics'] as const) {
     // As after some minutes of a kubelet's polling: the code of both ends is compiled.
-    for (let i = 0; i < CALLS[rpc] && !signal.aborted; i++) await turn.target.client.call(rpc).catch(() => {})
+    const endMs = performance.now() + WARM_MS
+    for (let i = 0; i < CALLS[rpc] && !signal.aborted && performance.now() < endMs; i++)
+      await turn.target.client.call(rpc).catch(() => {})
     await repeat(turn, `stats.${rpc}`, { rpc, count: CALLS[rpc] })
   }
   await polling(turn)

@@ -11,7 +11,7 @@ import { cgroupMounts } from '../support/host-view.ts'
 import { expectNoLeaks } from '../support/leak-check.ts'
 import { type Scenario, startScenario } from '../support/scenario.ts'
 import { type Kept, kept } from '../support/scenario-run.ts'
-import { containerStats, idsOf as ids, listedStats, valueOf as value } from '../support/stats.ts'
+import { containerStats, idsOf as ids, listedStats, amountOf as value } from '../support/stats.ts'
 import { cgroupfs } from '../support/workspace.ts'
 
 let s: Scenario

@@ -16,7 +16,7 @@ import { expectNoLeaks } from '../support/leak-check.ts'
 import { type Scenario, startScenario } from '../support/scenario.ts'
 import { refusalOf } from '../support/scenario-refusal.ts'
 import { busybox, type Kept, kept, ran } from '../support/scenario-run.ts'
-import { containerStats, idsOf as ids, listedStats, valueOf as value } from '../support/stats.ts'
+import { containerStats, idsOf as ids, listedStats, amountOf as value } from '../support/stats.ts'
 import { cgroupfs } from '../support/workspace.ts'
 
 const MiB = 1024n * 1024n

@@ -9,4 +9,4 @@ export const listedStats = async (client: CriClient, filter: object = {}) =>
   (await client.call('ListContainerStats', { filter })).stats ?? []
 export const idsOf = (all: readonly v1.ContainerStats.$Properties[]) => all.map((one) => one.attributes?.id)
 /** -1 if there is none. */
-export const valueOf = (of: v1.UInt64Value.$Properties | null | undefined) => BigInt(of?.value ?? -1n)
+export const amountOf = (of: v1.UInt64Value.$Properties | null | undefined) => BigInt(of?.value ?? -1n)

@@ -63,7 +63,7 @@ describe('budgets', () => {
 
   it('judges a rate the other way round', () => {
     const figure = 'wide.pods_per_second'
-    expect(verdictOf(figure, samplesOf(figure, [[13.2]]), samplesOf(figure, [[6]]))).toBe('met')
+    expect(verdictOf(figure, samplesOf(figure, [[13.5]]), samplesOf(figure, [[6]]))).toBe('met')
     expect(verdictOf(figure, samplesOf(figure, [[13]]), samplesOf(figure, [[6]]))).toBe('missed')
   })
 
