@@ -4,7 +4,9 @@
  * and a file is read again when it has changed. A file that cannot be used is an error for whoever asks: a hook that
  * does not run may be one that protects.
  */
-import { readdir, readFile, stat } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { open, readdir } from 'node:fs/promises'
+import { basename, dirname } from 'node:path'
 import { errnoCode, Fault } from '../base/fault.ts'
 import { clip } from '../model/ids.ts'
 import { LIMITS } from '../model/limits.ts'
@@ -21,13 +23,17 @@ export function hooks(): Hooks {
   const known = new Map<string, { readonly stamp: string; readonly file: HookFile }>()
 
   async function read(path: string): Promise<HookFile> {
-    const { mtimeNs, size, ino } = await stat(path, { bigint: true })
+    // What is no file is told by its kind, and never waited for.
+    await using handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
+    const stats = await handle.stat({ bigint: true })
+    const { mtimeNs, size, ino } = stats
+    if (!stats.isFile()) throw new Fault('invalid', `hook file ${path}: is not a file`)
     if (size > BigInt(LIMITS.hookFileBytes))
       throw new Fault('invalid', `hook file ${path}: more than ${LIMITS.hookFileBytes} bytes`)
     const stamp = `${mtimeNs}/${size}/${ino}`
     const before = known.get(path)
     if (before?.stamp === stamp) return before.file
-    const file = parseHookFile(await readFile(path, 'utf8'), path)
+    const file = parseHookFile(await handle.readFile('utf8'), path)
     known.set(path, { stamp, file })
     return file
   }
@@ -38,6 +44,8 @@ export function hooks(): Hooks {
     if (paths.size > LIMITS.hookFiles)
       throw new Fault('invalid', `hooks_dirs: more than ${LIMITS.hookFiles} hook files`)
     const all: HookFile[] = []
+    for (const path of known.keys())
+      if (dirs.includes(dirname(path)) && paths.get(basename(path)) !== path) known.delete(path)
     for (const name of [...paths.keys()].sort()) {
       const path = paths.get(name) ?? ''
       all.push(await read(path).catch((e: unknown) => unusable(path, e)))

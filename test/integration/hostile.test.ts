@@ -174,7 +174,7 @@ describe('other requests', () => {
   })
 
   it('for what is not offered yet say what will bring it', async () => {
-    const later: readonly RpcName[] = ['ContainerStats', 'CheckpointContainer', 'PodSandboxStats']
+    const later: readonly RpcName[] = ['CheckpointContainer', 'CheckpointPod', 'RestorePod']
     for (const rpc of later) {
       const refusal = await refusalOf(s.client.callRaw(rpc, new Uint8Array()))
       expect(refusal).toEqual({ code: 'UNIMPLEMENTED', details: expect.stringContaining(rpc) })

@@ -177,6 +177,7 @@ describe('a pod', () => {
     expect(stats?.linux?.network?.defaultInterface?.name).toBe('eth0')
     const own = (await s.client.call('ContainerStats', { containerId: c.id })).stats
     expect(own?.attributes?.id).toBe(c.id)
+    expect([own?.cpu ?? undefined, own?.memory ?? undefined]).toEqual([undefined, undefined])
   })
 
   it('goes on without the daemon, which finds it again and learns of what ended meanwhile', async () => {

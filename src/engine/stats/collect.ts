@@ -119,7 +119,7 @@ export function stats(ctx: Context): Stats {
   }
 
   async function containers(of: readonly Container[]): Promise<readonly ContainerSample[]> {
-    const found = await look(of.map((c) => containerRequest(c, 'stats')))
+    const found = await look(of.map((c) => containerRequest(ctx, c, 'stats')))
     const ofContainer = withLayers()
     return of.flatMap((c, i) => (found[i]?.is === 'gone' ? [] : [ofContainer(c, found[i] as Look)]))
   }
@@ -127,7 +127,7 @@ export function stats(ctx: Context): Stats {
   return {
     containers: (_scope, of) => containers(of),
     async container(_scope, of) {
-      const [found] = await look([containerRequest(of, 'stats')])
+      const [found] = await look([containerRequest(ctx, of, 'stats')])
       return withLayers()(of, found as Look)
     },
     async pods(_scope, of, detail = 'stats') {
@@ -137,7 +137,7 @@ export function stats(ctx: Context): Stats {
       const isOwn = ownCgroups([...catalog.pods.byId.values()])
       const requests = of.flatMap((pod, i) => [
         podRequest(ctx, pod, { detail, isOwn: isOwn(pod) }),
-        ...(inside[i] ?? []).map((c) => containerRequest(c, detail === 'stats' ? 'counted' : detail)),
+        ...(inside[i] ?? []).map((c) => containerRequest(ctx, c, detail === 'stats' ? 'counted' : detail)),
       ])
       const found = await look(requests)
       const ofContainer = withLayers()
@@ -170,10 +170,11 @@ const processesIn = (samples: readonly ContainerSample[]): bigint | undefined =>
     return sum === undefined || one === undefined ? undefined : sum + one
   }, 0n)
 
-const containerRequest = (c: Container, detail: Detail): ReadingRequest => ({
+/** In a kernel of the pod's own all is done by that kernel, in the pod's cgroup: a container has no figures. */
+const containerRequest = ({ host: { facts } }: Context, c: Container, detail: Detail): ReadingRequest => ({
   id: c.record.id,
-  cgroup: c.record.cgroup,
   detail,
+  ...(facts.handlers[c.record.handler]?.sandboxed ? {} : { cgroup: c.record.cgroup }),
   ...(detail === 'metrics' ? { pid: containerPid(c) } : {}),
 })
 

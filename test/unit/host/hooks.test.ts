@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Folders of hook files: their order, which of two counts, changes, and files that cannot be used. */
+import { execFileSync } from 'node:child_process'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -50,5 +51,8 @@ it('of which one cannot be used are an error with its name, until it is mended',
   await put('a/bad.json', '/good')
   expect(await read(dirs)).toHaveLength(1)
   await mkdir(join(root, 'b/folder.json'))
-  await expect(read(dirs)).rejects.toThrow(/folder\.json: cannot be read \(EISDIR\)/)
+  await expect(read(dirs)).rejects.toThrow(/folder\.json: is not a file/)
+  await rm(join(root, 'b/folder.json'), { recursive: true })
+  execFileSync('mkfifo', [join(root, 'b/pipe.json')])
+  await expect(read(dirs)).rejects.toThrow(/pipe\.json: is not a file/)
 })
