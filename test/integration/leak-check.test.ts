@@ -178,12 +178,14 @@ describe('each kind is seen', () => {
   })
 
   it('a process of a watched program, whatever it names', async () => {
-    const { stdout } = await run('readlink', ['-f', '/bin/sleep'])
-    await seeded(scope({ programs: [stdout.trim()] }), {
+    // A copy of its own: others on the machine sleep too.
+    const program = join(root, 'sleep')
+    await run('cp', ['/bin/sleep', program])
+    await seeded(scope({ programs: [program] }), {
       kind: 'process',
       name: /\(sleep/,
       make: async () => {
-        const child = await startChild('sleep', ['60'])
+        const child = await startChild(program, ['60'])
         await waitUntil(
           'it runs',
           async () => (await readFile(`/proc/${child.pid}/comm`, 'utf8')) === 'sleep\n',
