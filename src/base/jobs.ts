@@ -14,15 +14,15 @@ export interface Job {
   readonly stages: readonly { readonly stage: string; readonly ageMs: number }[]
 }
 
-/** Calls that are open for as long as their client likes. */
-const ENDLESS = /^GetContainerEvents$|^Node\.(?:Events|Top)$/
+/** The call that is open for as long as its client likes. */
+const ENDLESS = 'GetContainerEvents'
 
 /** Oldest first. Calls that are meant to have no end are left out. */
 export function jobs(now = performance.now()): Job[] {
   const shown = (s: Stage) => ({ stage: `${s.work}:${s.name}`, ageMs: Math.round(now - s.beganMs) })
   const out: Job[] = []
   for (const task of open.tasks) {
-    if (ENDLESS.test(task.name)) continue
+    if (task.name === ENDLESS) continue
     const stages = [...open.stages].filter((s) => s.task === task).map(shown)
     out.push({
       of: task,
@@ -33,7 +33,9 @@ export function jobs(now = performance.now()): Job[] {
     })
   }
   for (const stage of open.stages)
-    if (stage.task === undefined || !open.tasks.has(stage.task))
-      out.push({ of: stage, rpc: '', call: 0, ageMs: shown(stage).ageMs, stages: [shown(stage)] })
+    if (stage.task === undefined || !open.tasks.has(stage.task)) {
+      const one = shown(stage)
+      out.push({ of: stage, rpc: '', call: 0, ageMs: one.ageMs, stages: [one] })
+    }
   return out.sort((a, b) => b.ageMs - a.ageMs)
 }

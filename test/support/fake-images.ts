@@ -51,7 +51,7 @@ export function fakeLayers(initial: readonly Digest[] = []) {
     stuck: new Set<Digest>(),
     /** When layers were made, ms; those that are not named at 0. */
     madeAt: new Map<Digest, number>(),
-    settled: [] as (readonly Digest[] | undefined)[],
+    settled: [] as (readonly Digest[])[],
   }
   const notUsed = () => Promise.reject(new Fault('internal', 'the engine does not do this'))
   const layers: LayerStore = {

@@ -56,10 +56,10 @@ export interface LayerStore {
    */
   keep(pending: PendingLayer, facts: LayerRecord): Promise<void>
   /**
-   * Makes these layers durable, all without a list, and what else was written to their file system before, with
-   * one syncfs; nothing to do if they are. @abort finishes
+   * Makes these layers durable, and what else was written to their file system before, with one syncfs; nothing
+   * to do if they are. @abort finishes
    */
-  settle(chainIds?: readonly Digest[]): Promise<void>
+  settle(chainIds: readonly Digest[]): Promise<void>
   /** The right to make a layer, until it is disposed of; waits while another process has it. @abort stops */
   lock(signal: AbortSignal, chainId: Digest): Promise<AsyncDisposable>
   /** Takes the layer's name away by one rename; success also if it is missing. `emptyTrash` frees the space. */
@@ -157,8 +157,7 @@ export function layerStore(
     },
     async settle(chainIds) {
       const marks: string[] = []
-      for (const id of chainIds ?? (await list()))
-        if ((await markAt(markOf(id))) === (await bootId())) marks.push(markOf(id))
+      for (const id of chainIds) if ((await markAt(markOf(id))) === (await bootId())) marks.push(markOf(id))
       if (marks.length === 0) return
       await native.syncfs(root)
       // A mark that the power brings back costs a layer, nothing else.

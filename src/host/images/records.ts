@@ -68,13 +68,13 @@ export function imageRecords(root: string): ImageRecords {
       for (const name of names) {
         if (name.endsWith('.tmp')) await rm(join(root, name), { force: true })
         if (!name.endsWith('.json')) continue
-        if (await isEmpty(join(root, name))) {
-          await rm(join(root, name))
-          continue
-        }
         try {
           records.push(await readOne(name))
         } catch (e) {
+          if (await isEmpty(join(root, name))) {
+            await rm(join(root, name))
+            continue
+          }
           const file = join(root, `${name}.corrupt`)
           problems.push({ file, why: asFault(e).message })
           await rename(join(root, name), file)

@@ -5,6 +5,7 @@
  */
 import { Fault } from '../../../base/fault.ts'
 import type { OciHook, OciHooks, OciSpec } from './oci.ts'
+import { isTree, parseTree, type Tree } from './operator-file.ts'
 
 export const HOOK_STAGES = [
   'prestart',
@@ -30,21 +31,13 @@ export interface HookSubject {
   readonly hasBindMounts: boolean
 }
 
-type Tree = Readonly<Record<string, unknown>>
-const isTree = (v: unknown): v is Tree => typeof v === 'object' && v !== null && !Array.isArray(v)
 const isTexts = (v: unknown): v is readonly string[] =>
   Array.isArray(v) && v.every((t) => typeof t === 'string')
 
 /** Throws `invalid`; `file` is named. */
 export function parseHookFile(text: string, file: string): HookFile {
   const bad = (why: string) => new Fault('invalid', `hook file ${file}: ${why}`)
-  let json: unknown
-  try {
-    json = JSON.parse(text)
-  } catch (e) {
-    throw bad(`no JSON: ${e instanceof Error ? e.message : e}`)
-  }
-  if (!isTree(json)) throw bad('not an object')
+  const json = parseTree(text, bad)
   if (json.version !== '1.0.0') throw bad('version is not "1.0.0"')
   const { hook, when, stages } = json
   if (!isTree(when)) throw bad('when is not an object')

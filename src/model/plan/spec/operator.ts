@@ -6,8 +6,8 @@
 import { Fault } from '../../../base/fault.ts'
 import { LIMITS } from '../../limits.ts'
 import type { OciMount, OciProcess, OciSpec } from './oci.ts'
+import { isTree, parseTree, type Tree } from './operator-file.ts'
 
-type Tree = Readonly<Record<string, unknown>>
 type Annotations = Readonly<Record<string, string>>
 
 type Rlimits = NonNullable<OciProcess['rlimits']>
@@ -39,9 +39,6 @@ const REQUESTS: Readonly<Record<string, readonly string[]>> = {
   ],
 }
 
-const isTree = (value: unknown): value is Tree =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
-
 function isSection(base: Tree, name: string): boolean {
   return base[name] === undefined || isTree(base[name])
 }
@@ -49,13 +46,7 @@ function isSection(base: Tree, name: string): boolean {
 /** The text of a base spec, without what only requests decide. Throws `invalid` with the field; `file` is named. */
 export function parseBaseSpec(text: string, file: string): BaseSpec {
   const bad = (why: string) => new Fault('invalid', `base_spec ${file}: ${why}`)
-  let json: unknown
-  try {
-    json = JSON.parse(text)
-  } catch (e) {
-    throw bad(`no JSON: ${e instanceof Error ? e.message : e}`)
-  }
-  if (!isTree(json)) throw bad('not an object')
+  const json = parseTree(text, bad)
   for (const name of ['process', 'linux', 'hooks', 'annotations'])
     if (!isSection(json, name)) throw bad(`${name} is not an object`)
   const { ociVersion: _v, root: _r, hostname: _h, mounts = [], ...rest } = json

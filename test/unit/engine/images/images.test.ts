@@ -39,6 +39,14 @@ describe('names', () => {
     expect(images.list().map((i) => i.repoTags)).toEqual([['r.io/a:1', 'r.io/a:3', 's.io/a:1']])
   })
 
+  test('what was pulled is made durable at the end of the daemon at the latest', async () => {
+    const { pull, images, store } = fakeImages()
+    const { layers } = await pull('r.io/a', pulledOf('a', ['low', 'top']))
+    expect(store.settled).toEqual([])
+    await images.close()
+    expect(store.settled).toEqual([layers.map((layer) => layer.chainId)])
+  })
+
   test('a tag moves to the newer image; the older keeps its digest name and its other tags', async () => {
     const { pull, images, disk } = fakeImages()
     await pull('r.io/a:1', pulledOf('old'))
